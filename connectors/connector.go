@@ -1,0 +1,93 @@
+// Package connectors is the contract between the worker and the outside systems: what a connector does, whose
+// fault a failure is, and what every connector shares (the HTTP client, the mapping of a lead to fields, the
+// filter of leads, the table of kinds). Each outside system has a folder of its own below this one; none of
+// them knows another, Redis or the queue.
+package connectors
+
+import (
+	"context"
+	"time"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+// Connector keeps one outside system in step with the leads. It holds no state about leads: what it must
+// remember of one is its ref, which the worker keeps.
+//
+// All methods may be called by several goroutines and by several processes at once, but never twice at once
+// for the same lead.
+type Connector interface {
+	// Push makes the outside system match change. ref is what the last successful Push of this lead returned,
+	// or "".
+	//
+	// Repeating a Push after it succeeded, or after it was applied and its answer lost, changes nothing; where
+	// the vendor has no keyed write, Finder makes that so. An Update of a record that is not there creates it,
+	// a Create of one that is there updates it. Deleting what is already gone is success.
+	//
+	// Push makes one attempt: it never retries, waits or sleeps by itself. Errors are *Error, see there; their
+	// text holds neither secrets nor anything of the lead but its id.
+	Push(ctx context.Context, change lead.Change, ref string) (newRef string, err error)
+}
+
+// Keyed is for systems where the record's key follows from the lead itself (an address hash). The worker
+// stores Key before the first call under that key goes out, so that a crash or a lost answer never orphans a
+// record: a later delete, or a move to another key, is then pushed to the old key, too.
+type Keyed interface {
+	// Key is the ref that a Push of l would return. It holds no personal data in the clear.
+	Key(l lead.Lead) string
+}
+
+// Finder is for systems whose create has no key. It is asked before a create is repeated whose last attempt
+// had no answer.
+type Finder interface {
+	// Find returns the ref of the record that belongs to l, by the lead's id where the system holds it.
+	// Of l only the ID is sure to be set: the lead may have been deleted meanwhile.
+	Find(ctx context.Context, l lead.Lead) (ref string, found bool, err error)
+}
+
+// Batcher is for systems that take several leads in one call.
+type Batcher interface {
+	// MaxBatch is the most items one PushBatch takes, at least 1.
+	MaxBatch() int
+
+	// PushBatch is Push for several leads, no lead twice. It returns one Result for each item, in the same
+	// order; a failure of one item does not fail its neighbours where the vendor can tell them apart.
+	PushBatch(ctx context.Context, items []Item) []Result
+}
+
+// Item is one lead's part of a batch: the arguments of Push.
+type Item struct {
+	Change lead.Change
+	Ref    string
+}
+
+// Result is the answer to one Item: the results of Push.
+type Result struct {
+	Ref string
+	Err error
+}
+
+// Checker is for systems that can be asked whether the settings would work.
+type Checker interface {
+	// Check signs in and verifies that what the settings name exists. It writes nothing.
+	Check(ctx context.Context) error
+}
+
+// Limited is for systems that bound how they may be called. The worker keeps the limits over all processes.
+type Limited interface {
+	Limits() Limits
+}
+
+// Limits bound the calls to a system, counted over all workers together. A call is one Push or one PushBatch.
+// The zero value is no limit.
+type Limits struct {
+	// Scope names what shares the limits, such as an account or a sheet, without secrets; connectors of one
+	// scope are counted together. Empty: this connector alone.
+	Scope string
+
+	Concurrency int           // calls in flight at once; 0: unlimited
+	Rate        int           // calls started in each Per; 0: unlimited
+	Per         time.Duration // at least a millisecond where Rate is set
+}
+
+// A connector that holds something open also implements io.Closer.

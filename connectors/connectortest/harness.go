@@ -1,0 +1,56 @@
+// Package connectortest is the conformance kit: one suite of promises that every connector runs against a
+// stand-in of its vendor. A connector's test is a Harness and one call of Run. Where a bug shows in one
+// connector, its case is added here.
+package connectortest
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/leadrelay/leadrelay/connectors"
+)
+
+// Record is one record a stand-in vendor holds.
+type Record struct {
+	Key    string            // what makes the record ours at the vendor: a row's lead id, an address hash, …
+	Fields map[string]string // vendor field -> text, as much as the vendor keeps
+}
+
+// Vendor is a stand-in of an outside system that can list what it holds. The kit puts its own misbehaving
+// layer before the HTTP ones, so a stand-in only needs to behave.
+type Vendor interface {
+	// Records lists what a person would see there now: archived and deleted records are left out.
+	// An event connector's stand-in lists one Record per lead that was created and not deleted.
+	Records() []Record
+}
+
+// HTTPVendor is a Vendor reached over HTTP. ServeHTTP checks each request against the vendor's own description
+// and answers as the vendor would.
+type HTTPVendor interface {
+	Vendor
+	http.Handler
+}
+
+// Harness is what a connector gives the kit.
+type Harness struct {
+	Kind connectors.Kind
+
+	// NewVendor starts with an empty system.
+	NewVendor func(t testing.TB) Vendor
+
+	// Settings are the settings of a working connector. baseURL is where the HTTP vendor listens, "" for a
+	// vendor that is not HTTP. v is what NewVendor returned.
+	Settings func(baseURL string, v Vendor) map[string]any
+
+	// Fields are field rules for the test; nil: the kind's own.
+	Fields []connectors.FieldRule
+
+	// Secrets are the values in Settings that must never show in an error, a log line or a printed config.
+	Secrets []string
+
+	// Faults says what a status means where it is not connectors.StatusError's rule.
+	Faults map[int]connectors.Fault
+
+	// KeyedByEmail is set where two leads of one address share a record.
+	KeyedByEmail bool
+}

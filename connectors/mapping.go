@@ -1,0 +1,108 @@
+package connectors
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"text/template"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+// FieldRule says where one of the vendor's fields comes from: exactly one of From, Template and Value.
+type FieldRule struct {
+	To       string `mapstructure:"to"`       // the vendor's name of the field
+	From     string `mapstructure:"from"`     // a name lead.Lead.Value knows: a member, a derived value, a custom field
+	Template string `mapstructure:"template"` // text/template over the same names: "{{.first_name}} ({{.source}})"
+	Value    any    `mapstructure:"value"`    // a constant
+}
+
+// Field is one vendor field of one lead. Value is nil where the lead has none: the vendor's field is empty.
+type Field struct {
+	To    string
+	Value any // string, json.Number, bool, or what a custom field or a constant holds
+}
+
+// Mapping is a checked list of rules. The zero value maps nothing.
+type Mapping struct {
+	rules []compiledRule
+}
+
+type compiledRule struct {
+	FieldRule
+	template *template.Template
+}
+
+// NewMapping checks rules and reports all problems at once, each beginning with its index: "[1]: to: required".
+func NewMapping(rules []FieldRule) (Mapping, error) {
+	var m Mapping
+	var problems []error
+	seen := map[string]bool{}
+	for i, rule := range rules {
+		problem := func(format string, args ...any) {
+			problems = append(problems, fmt.Errorf("[%d]: "+format, append([]any{i}, args...)...))
+		}
+		if rule.To == "" {
+			problem("to: required")
+		} else if seen[rule.To] {
+			problem("to: %q is mapped twice", rule.To)
+		}
+		seen[rule.To] = true
+		sources := 0
+		for _, given := range []bool{rule.From != "", rule.Template != "", rule.Value != nil} {
+			if given {
+				sources++
+			}
+		}
+		if sources != 1 {
+			problem("give one of from, template and value")
+			continue
+		}
+		compiled := compiledRule{FieldRule: rule}
+		if rule.Template != "" {
+			t, err := template.New("template").Option("missingkey=zero").Parse(rule.Template)
+			if err != nil {
+				problem("template: %v", err)
+				continue
+			}
+			compiled.template = t
+		}
+		m.rules = append(m.rules, compiled)
+	}
+	return m, errors.Join(problems...)
+}
+
+// Names lists the vendor's field names in their configured order.
+func (m Mapping) Names() []string {
+	names := make([]string, len(m.rules))
+	for i, rule := range m.rules {
+		names[i] = rule.To
+	}
+	return names
+}
+
+// Apply returns the vendor's fields of l, in their configured order. A template that fails on this lead is the
+// lead's fault.
+func (m Mapping) Apply(l lead.Lead) ([]Field, error) {
+	fields := make([]Field, 0, len(m.rules))
+	var values map[string]any
+	for _, rule := range m.rules {
+		switch {
+		case rule.From != "":
+			value, _ := l.Value(rule.From)
+			fields = append(fields, Field{rule.To, value})
+		case rule.template != nil:
+			if values == nil {
+				values = l.Values()
+			}
+			var text strings.Builder
+			if err := rule.template.Execute(&text, values); err != nil {
+				return nil, &Error{Fault: Lead, Err: fmt.Errorf("field %s: the template does not fit this lead", rule.To)}
+			}
+			fields = append(fields, Field{rule.To, strings.ReplaceAll(text.String(), "<no value>", "")})
+		default:
+			fields = append(fields, Field{rule.To, rule.Value})
+		}
+	}
+	return fields, nil
+}
