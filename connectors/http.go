@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -98,6 +99,8 @@ var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("198.51.100.0/24"),
 	netip.MustParsePrefix("203.0.113.0/24"),
 	netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/96"),
+	netip.MustParsePrefix("100::/64"),
 	netip.MustParsePrefix("64:ff9b::/96"),
 	netip.MustParsePrefix("64:ff9b:1::/48"),
 	netip.MustParsePrefix("2002::/16"),
@@ -128,7 +131,12 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
+
+	sent []string // the texts in the request, where the status is not 2xx
 }
+
+// Redact is the package's Redact that also removes what the request said: vendors repeat it in their reasons.
+func (r *Response) Redact(text string) string { return Redact(text, r.sent...) }
 
 // JSON decodes the body into v. An answer that is not JSON tells nothing about what was applied: Unknown.
 func (r *Response) JSON(v any) error {
@@ -150,6 +158,9 @@ func (c *Client) Do(req *http.Request) (*Response, error) {
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		return nil, fmt.Errorf("not sent: %w", context.DeadlineExceeded)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("not sent: %w", err)
+	}
 	var connected atomic.Bool
 	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
@@ -163,6 +174,9 @@ func (c *Client) Do(req *http.Request) (*Response, error) {
 		body, err = io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 		if err == nil {
 			r := &Response{Status: answer.StatusCode, Header: answer.Header, Body: body}
+			if r.Status < 200 || r.Status >= 300 {
+				r.sent = textsOf(req)
+			}
 			return r, StatusError(r)
 		}
 	}
@@ -212,7 +226,7 @@ func StatusError(r *Response) error {
 	}
 	e := &Error{
 		RetryAfter: RetryAfter(r.Header, time.Now()),
-		Err:        errors.New(strings.TrimSpace(strconv.Itoa(r.Status) + " " + Explain(r.Body))),
+		Err:        errors.New(strings.TrimSpace(strconv.Itoa(r.Status) + " " + r.Redact(reason(r.Body)))),
 	}
 	switch s := r.Status; {
 	case s == http.StatusTooManyRequests, s == http.StatusServiceUnavailable && r.Header.Get("Retry-After") != "":
@@ -255,7 +269,9 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 var explainingKeys = []string{"title", "detail", "message", "error_description", "error", "code", "status"}
 
 // Explain takes a short reason out of an error answer's body, without the addresses a vendor may echo there.
-func Explain(body []byte) string {
+func Explain(body []byte) string { return Redact(reason(body)) }
+
+func reason(body []byte) string {
 	var object map[string]any
 	if json.Unmarshal(body, &object) != nil {
 		return ""
@@ -269,7 +285,40 @@ func Explain(body []byte) string {
 			parts = append(parts, text)
 		}
 	}
-	return Redact(strings.Join(parts, ": "))
+	return strings.Join(parts, ": ")
+}
+
+// textsOf lists the strings in a request's JSON body.
+func textsOf(req *http.Request) (texts []string) {
+	if req.GetBody == nil {
+		return nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil
+	}
+	defer body.Close()
+	var value any
+	if json.NewDecoder(body).Decode(&value) != nil {
+		return nil
+	}
+	var walk func(any)
+	walk = func(value any) {
+		switch v := value.(type) {
+		case string:
+			texts = append(texts, v)
+		case []any:
+			for _, element := range v {
+				walk(element)
+			}
+		case map[string]any:
+			for _, element := range v {
+				walk(element)
+			}
+		}
+	}
+	walk(value)
+	return texts
 }
 
 const maxReason = 300 // runes of a reason that are kept
@@ -281,10 +330,17 @@ var (
 
 // Redact removes e-mail addresses, long numbers and the given values from a text, and cuts it to a sane length.
 func Redact(text string, values ...string) string {
+	// Longest first, and all at once: a first name must not break the full name it is part of.
+	values = slices.Clone(values)
+	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
 	for _, v := range values {
 		if len(v) > 2 {
-			text = strings.ReplaceAll(text, v, "<redacted>")
+			pairs = append(pairs, v, "<redacted>")
 		}
+	}
+	if pairs != nil {
+		text = strings.NewReplacer(pairs...).Replace(text)
 	}
 	text = addressPattern.ReplaceAllString(text, "<redacted>")
 	text = phonePattern.ReplaceAllString(text, "<redacted>")

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leadrelay/leadrelay/internal/config"
+	"github.com/leadrelay/leadrelay/internal/embedded"
+	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/store"
+)
+
+// onStore runs an operator's verb on the store that the configuration names, or on the embedded one of a
+// running `leadrelay up`.
+func onStore(cmd *cobra.Command, do func(ctx context.Context, s *store.Store) error) error {
+	c, log, err := load(cmd, config.SkipFrontEnd(), config.SkipConnectors(), config.DefaultIfMissing())
+	if err != nil {
+		return err
+	}
+	var address store.Address
+	if c.Redis.URL != "" {
+		if address, err = configuredRedis(c); err != nil {
+			return err
+		}
+	} else {
+		url, running := embedded.Running(c.DataDir)
+		if !running {
+			return fmt.Errorf("no `leadrelay up` runs on data_dir %s; start it, or set redis.url", c.DataDir)
+		}
+		address = store.Address{URL: url}
+	}
+	s, err := openStore(cmd.Context(), address, c, log)
+	if err != nil {
+		return err
+	}
+	defer closeStore(s)
+	return do(cmd.Context(), s)
+}
+
+// known checks that a name given on the command line is a configured connector.
+func known(s *store.Store, name string) error {
+	var names []string
+	for _, c := range s.Connectors() {
+		names = append(names, c.Name)
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	return fmt.Errorf("there is no connector %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+type connectorStatus struct {
+	Connector string     `json:"connector"`
+	State     string     `json:"state"`
+	Reason    string     `json:"reason,omitempty"`
+	Backlog   int64      `json:"backlog"`
+	Parked    int64      `json:"parked"`
+	Oldest    *time.Time `json:"oldest,omitempty"`
+}
+
+func statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show each connector: its state, what is behind, what is parked",
+		Example: `  leadrelay status
+  leadrelay status --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+				all, err := statuses(ctx, s)
+				if err != nil {
+					return err
+				}
+				words, _ := s.Persistence(ctx).Survives()
+				if asJSON {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"connectors": all, "persistence": words})
+				}
+				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprintln(table, "CONNECTOR\tSTATE\tBACKLOG\tOLDEST\tPARKED\tREASON")
+				for _, c := range all {
+					oldest := "-"
+					if c.Oldest != nil {
+						oldest = max(0, s.Now().Sub(*c.Oldest)).Round(time.Second).String()
+					}
+					fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d\t%s\n", c.Connector, c.State, c.Backlog, oldest, c.Parked, c.Reason)
+				}
+				table.Flush()
+				fmt.Fprintf(cmd.OutOrStdout(), "\npersistence: %s\n", words)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func statuses(ctx context.Context, s *store.Store) ([]connectorStatus, error) {
+	var names []string
+	for _, c := range s.Connectors() {
+		names = append(names, c.Name)
+	}
+	totals, err := s.Totals(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	gates, err := s.Gates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []connectorStatus{}
+	for _, name := range names {
+		t, g := totals[name], gates[name]
+		c := connectorStatus{Connector: name, Backlog: t.Backlog, Parked: t.Parked, State: "in step"}
+		switch {
+		case !g.Opens(s.Now()):
+			c.State, c.Reason = string(g.State), g.Reason
+		case t.Backlog > 0:
+			c.State = "behind"
+		}
+		if !t.Oldest.IsZero() {
+			c.Oldest = &t.Oldest
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+func leadsCommand() *cobra.Command {
+	var asJSON bool
+	show := &cobra.Command{
+		Use:   "show ID|EMAIL",
+		Short: "Show where a lead stands with each connector",
+		Example: `  leadrelay leads show jane@example.com
+  leadrelay leads show lead_1j9v2k0c8m3n5p7q9r1s3t5`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+				ids := []string{args[0]}
+				if strings.Contains(args[0], "@") {
+					leads, _, err := s.List(ctx, store.Query{Email: args[0], Limit: 20})
+					if err != nil {
+						return err
+					}
+					ids = nil
+					for _, l := range leads {
+						ids = append(ids, l.ID)
+					}
+				}
+				if len(ids) == 0 {
+					return errors.New("there is no lead with this address")
+				}
+				for _, id := range ids {
+					found, err := s.Get(ctx, id)
+					if err != nil {
+						return err
+					}
+					if asJSON {
+						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(found); err != nil {
+							return err
+						}
+						continue
+					}
+					showLead(cmd, found)
+				}
+				return nil
+			})
+		},
+	}
+	parked := &cobra.Command{
+		Use:     "parked CONNECTOR",
+		Short:   "List the leads a connector refused, with the reasons",
+		Example: `  leadrelay leads parked newsletter`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+				if err := known(s, args[0]); err != nil {
+					return err
+				}
+				all, err := s.Parked(ctx, args[0], 1000)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
+				}
+				for _, found := range all {
+					for _, st := range found.Standings {
+						if st.Connector == args[0] {
+							fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s\n", found.Lead.ID, st.Record.LastOutcome().Format(time.RFC3339), st.Record.Reason)
+						}
+					}
+				}
+				return nil
+			})
+		},
+	}
+	cmd := &cobra.Command{Use: "leads", Short: "Look at leads", Example: show.Example}
+	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.AddCommand(show, parked)
+	return cmd
+}
+
+func showLead(cmd *cobra.Command, found store.Found) {
+	out := cmd.OutOrStdout()
+	deleted := ""
+	if found.Deleted {
+		deleted = " (deleted)"
+	}
+	fmt.Fprintf(out, "%s  revision %d  changed %s%s\n", found.Lead.ID, found.Lead.Revision, found.Lead.Updated.Format(time.RFC3339), deleted)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "  CONNECTOR\tSTATE\tHAS REVISION\tREMOTE ID\tATTEMPTS\tREASON")
+	for _, st := range found.Standings {
+		fmt.Fprintf(table, "  %s\t%s\t%d\t%s\t%d\t%s\n", st.Connector, st.State, st.Record.Synced, st.Record.Ref, st.Record.Attempts, st.Record.Reason)
+	}
+	table.Flush()
+}
+
+func replayCommand() *cobra.Command {
+	var parked bool
+	cmd := &cobra.Command{
+		Use:   "replay CONNECTOR [ID...]",
+		Short: "Push leads again: those named, or all that are parked",
+		Long: `Push leads to a connector again, as they are now: those named, whatever became of them, or with --parked all that
+the connector refused. Pushing again what is in step does no harm.`,
+		Example: `  leadrelay replay newsletter lead_1j9v2k0c8m3n5p7q9r1s3t5
+  leadrelay replay newsletter --parked`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+				name, ids := args[0], args[1:]
+				if err := known(s, name); err != nil {
+					return err
+				}
+				if parked == (len(ids) > 0) {
+					return errors.New("name the leads to push again, or give --parked")
+				}
+				if parked {
+					n, err := s.ReplayParked(ctx, name, func(done int) { fmt.Fprintf(cmd.ErrOrStderr(), "\r%d leads", done) })
+					if err != nil {
+						return err
+					}
+					fmt.Fprintf(cmd.OutOrStdout(), "%d leads will be pushed to %s again\n", n, name)
+					return nil
+				}
+				for _, id := range ids {
+					if _, ok := lead.ShardOf(id); !ok {
+						return fmt.Errorf("%q is not a lead's id", id)
+					}
+					if err := s.Replay(ctx, name, id); err != nil {
+						return fmt.Errorf("%s: %w", id, err)
+					}
+					fmt.Fprintf(cmd.OutOrStdout(), "%s will be pushed to %s again\n", id, name)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&parked, "parked", false, "all leads the connector refused or that were given up")
+	return cmd
+}
+
+func pauseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "pause CONNECTOR",
+		Short:   "Stop pushing to a connector; its leads are kept",
+		Example: `  leadrelay pause newsletter`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return setGate(cmd, args[0], store.GatePaused, "paused by an operator")
+		},
+	}
+}
+
+func resumeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "resume CONNECTOR",
+		Short:   "Push to a connector again at once, whether it was paused, held or down",
+		Example: `  leadrelay resume newsletter`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return setGate(cmd, args[0], store.GateOpen, "")
+		},
+	}
+}
+
+func setGate(cmd *cobra.Command, name string, state store.GateState, reason string) error {
+	return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+		if err := known(s, name); err != nil {
+			return err
+		}
+		if err := s.SetGate(ctx, name, store.Gate{State: state, Reason: reason, Since: s.Now()}); err != nil {
+			return err
+		}
+		if state == store.GateOpen {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is open\n", name)
+		} else {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", name, state)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+
+	"github.com/leadrelay/leadrelay/connectors/all"
+	"github.com/leadrelay/leadrelay/ingest"
+	"github.com/leadrelay/leadrelay/internal/config"
+	"github.com/leadrelay/leadrelay/internal/store"
+	"github.com/leadrelay/leadrelay/worker"
+)
+
+// startTimeout is how long a process waits for its Redis before it gives up.
+const startTimeout = 30 * time.Second
+
+// load reads the configuration the command's flags name and reports its warnings.
+func load(cmd *cobra.Command, options ...config.Option) (*config.Config, *slog.Logger, error) {
+	path, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return nil, nil, err
+	}
+	logTo := config.LogTo(func(l config.Log) *slog.Logger { return l.New(cmd.ErrOrStderr()) })
+	c, err := config.Load(path, all.Kinds(), append(options, logTo)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := c.Log.New(cmd.ErrOrStderr())
+	for _, warning := range c.Warnings {
+		log.Warn(warning)
+	}
+	return c, log, nil
+}
+
+// openStore connects to the Redis at an address.
+func openStore(ctx context.Context, address store.Address, c *config.Config, log *slog.Logger) (*store.Store, error) {
+	client, err := store.Connect(address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	var list []store.Connector
+	for _, connector := range c.Connectors {
+		list = append(list, store.Connector{Name: connector.Name, Event: connector.Event})
+	}
+	s, err := store.New(ctx, client, list, log)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func closeStore(s *store.Store) {
+	s.Close()
+	s.Client().Close()
+}
+
+// configuredRedis is the address of the Redis that the configuration names.
+func configuredRedis(c *config.Config) (store.Address, error) {
+	if c.Redis.URL == "" {
+		return store.Address{}, errors.New("redis.url: required here; only `leadrelay up` brings a Redis of its own")
+	}
+	return store.Address{URL: c.Redis.URL.Reveal(), Cluster: c.Redis.Cluster, SentinelMaster: c.Redis.SentinelMaster}, nil
+}
+
+// tellPersistence says once what an accepted lead survives on this Redis.
+func tellPersistence(ctx context.Context, s *store.Store, log *slog.Logger) {
+	if words, safe := s.Persistence(ctx).Survives(); safe {
+		log.Info("persistence: " + words)
+	} else {
+		log.Warn("persistence: " + words)
+	}
+}
+
+func newRegistry(s *store.Store) *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		s.Collector(),
+	)
+	return registry
+}
+
+func newFrontEnd(c *config.Config, s *store.Store, registry *prometheus.Registry, log *slog.Logger) http.Handler {
+	options := ingest.Options{
+		Store: s, Log: log, Metrics: registry, Dedupe: c.Leads.Dedupe == config.DedupeEmail,
+		BodyBytes: int64(c.Limits.BodyBytes), Concurrent: c.Limits.ConcurrentRequests,
+		Rate: c.Limits.RequestsPerSecond, Burst: c.Limits.Burst,
+	}
+	for _, key := range c.APIKeys {
+		scope := ingest.Full
+		if key.Scope == config.ScopeCreate {
+			scope = ingest.CreateOnly
+		}
+		options.Keys = append(options.Keys, ingest.Key{Name: key.Name, Secret: key.Key.Reveal(), Scope: scope})
+	}
+	return ingest.New(options)
+}
+
+func newWorker(c *config.Config, s *store.Store, registry prometheus.Registerer, log *slog.Logger) *worker.Worker {
+	var list []worker.Connector
+	for _, connector := range c.Connectors {
+		list = append(list, worker.Connector{
+			Name: connector.Name, Kind: connector.Type, Event: connector.Event,
+			Connector: connector.Connector, Filter: connector.Filter,
+			Concurrency: connector.Concurrency, Limits: connector.Limits,
+			Retry: worker.Retry(connector.Retry), Breaker: worker.Breaker(connector.Breaker),
+		})
+	}
+	return worker.New(list, worker.Options{Store: s, Log: log, Metrics: registry, Shutdown: c.ShutdownTimeout})
+}
+
+// listen binds the configured address, so that a wrong one is known before anything else starts.
+func listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w; is another leadrelay running? set listen or LEADRELAY_LISTEN to another address", err)
+	}
+	return listener, nil
+}
+
+// serve answers HTTP on a listener until ctx ends, then lets requests in flight finish.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, c *config.Config) error {
+	server := ingest.Serving(handler)
+	ended := make(chan error, 1)
+	go func() {
+		if c.TLS.CertFile != "" {
+			ended <- server.ServeTLS(listener, c.TLS.CertFile, c.TLS.KeyFile)
+		} else {
+			ended <- server.Serve(listener)
+		}
+	}()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(finish); err != nil {
+		server.Close()
+	}
+	return nil
+}
+
+// workerPages are the health and metrics of a worker process.
+func workerPages(s *store.Store, registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := s.Ping(ctx); err != nil {
+			http.Error(w, "redis does not answer", http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, "ready\n")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}

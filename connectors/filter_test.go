@@ -1,0 +1,59 @@
+package connectors
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestFilterSaysWhichLeadsAConnectorIsGiven(t *testing.T) {
+	for _, row := range []struct {
+		expression string
+		want       bool
+	}{
+		{"", true},
+		{`source == "website"`, true},
+		{`source == "shop"`, false},
+		{`source == "website" && budget > 1000`, true},
+		{`budget >= 1500 and vip`, true},
+		{`email endsWith "@example.com"`, true},
+		{`"a" in tags`, true},
+		{`no_such_field == nil`, true},
+		{`no_such_field == "x"`, false},
+		{`no_such_field`, false},
+		{`note == ""`, true},
+		{`first_name == "Ann Marie" && last_name == "Lee"`, true},
+		{`revision > 2`, true},
+	} {
+		filter, err := NewFilter(row.expression)
+		if err != nil {
+			t.Errorf("%s: %v", row.expression, err)
+			continue
+		}
+		if got, err := filter.Match(ann()); err != nil || got != row.want {
+			t.Errorf("%s: got %v, %v; want %v", row.expression, got, err, row.want)
+		}
+	}
+}
+
+func TestAnExpressionThatIsNoFilterIsRefused(t *testing.T) {
+	for _, expression := range []string{`source ==`, `1 + 1`, `"text"`, `source == 'x`} {
+		if _, err := NewFilter(expression); err == nil {
+			t.Errorf("%s: accepted", expression)
+		}
+	}
+}
+
+func TestAFilterThatDoesNotFitTheLeadIsTheLeadsFaultAndShowsNothingOfIt(t *testing.T) {
+	for _, expression := range []string{`name > 5`, `no_such_field > 5`, `company + budget == 1`} {
+		filter, err := NewFilter(expression)
+		if err != nil {
+			t.Fatalf("%s: %v", expression, err)
+		}
+		match, err := filter.Match(ann())
+		if fault, _ := FaultOf(err); match || err == nil || fault != Lead {
+			t.Errorf("%s: got %v, %v, %v", expression, match, fault, err)
+		} else if strings.Contains(err.Error(), "Ann") || strings.Contains(err.Error(), "Acme") {
+			t.Errorf("%s: the error shows the lead: %v", expression, err)
+		}
+	}
+}

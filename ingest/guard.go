@@ -1,0 +1,122 @@
+package ingest
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+	"golang.org/x/time/rate"
+)
+
+// handler answers a request of a known key.
+type handler func(w http.ResponseWriter, r *http.Request, id string, key Key)
+
+// guard lets through to next only what may go there: within the limits, with a key of the scope.
+func (s *server) guard(route string, scope Scope, next handler) httprouter.Handle {
+	return func(plain http.ResponseWriter, r *http.Request, params httprouter.Params) {
+		began := time.Now()
+		w := &recorder{ResponseWriter: plain, status: http.StatusOK}
+		defer func() { s.metrics.observe(route, w.status, time.Since(began)) }()
+
+		key, known := s.keys.find(r)
+		if !known {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="leadrelay"`)
+			fail(w, http.StatusUnauthorized, "unauthorized", "send the API key as: Authorization: Bearer KEY")
+			return
+		}
+		if key.Scope < scope {
+			fail(w, http.StatusForbidden, "forbidden", "this API key may only add leads")
+			return
+		}
+		if wait := s.limits.wait(key.Name); wait > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+			fail(w, http.StatusTooManyRequests, "too_many_requests", "this API key's rate is used up; wait as Retry-After says")
+			return
+		}
+		if !s.limits.enter() {
+			s.unavailable(w, errCrowded)
+			return
+		}
+		defer s.limits.leave()
+		ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+		defer cancel()
+		next(w, r.WithContext(ctx), params.ByName("id"), key)
+	}
+}
+
+// recorder remembers the status for the metrics.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// limits bound what is in memory at once, and what one key may ask for.
+type limits struct {
+	room  chan struct{}
+	every rate.Limit
+	burst int
+
+	mu   sync.Mutex
+	keys map[string]*rate.Limiter
+}
+
+func newLimits(concurrent int, perSecond float64, burst int) *limits {
+	if burst == 0 {
+		burst = max(1, int(math.Ceil(perSecond)))
+	}
+	return &limits{
+		room: make(chan struct{}, concurrent), every: rate.Limit(perSecond), burst: burst,
+		keys: map[string]*rate.Limiter{},
+	}
+}
+
+func (l *limits) enter() bool {
+	select {
+	case l.room <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *limits) leave() { <-l.room }
+
+// wait is 0 when the key may go on now, else how long until it may.
+func (l *limits) wait(key string) time.Duration {
+	if l.every == 0 {
+		return 0
+	}
+	l.mu.Lock()
+	limiter := l.keys[key]
+	if limiter == nil {
+		limiter = rate.NewLimiter(l.every, l.burst)
+		l.keys[key] = limiter
+	}
+	l.mu.Unlock()
+	reservation := limiter.Reserve()
+	wait := reservation.Delay()
+	if wait > 0 {
+		reservation.Cancel()
+	}
+	return wait
+}
+
+// flying knows the idempotent requests this process is answering now.
+type flying struct{ keys sync.Map }
+
+// begin is false when the same key is in flight.
+func (f *flying) begin(key string) bool {
+	_, there := f.keys.LoadOrStore(key, true)
+	return !there
+}
+
+func (f *flying) end(key string) { f.keys.Delete(key) }

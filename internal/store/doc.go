@@ -1,0 +1,27 @@
+// Package store is everything leadrelay keeps in Redis: the leads, what each connector has of them, the work
+// that follows from the difference, and the jobs that wake workers for it.
+//
+// # Layout
+//
+// Leads are split into lead.Shards shards by their id. Every key of a shard carries the shard's number as its
+// hash tag, so one lead's data share a slot of a Redis Cluster, and no script touches two slots. Scripts build
+// keys only from the shard's prefix. They never read the clock: times come from the caller, who takes them from
+// Clock, so that a journal of commands replays to the same state.
+//
+//	lr:{07}:l:ID      the lead, "REVISION JSON", or its tombstone, "REVISION D ..."
+//	lr:{07}:s:ID      hash: connector -> sync record, "SYNCED JSON"
+//	lr:{07}:v:ID      hash: revision -> the lead as it then was, for event connectors that were not told yet
+//	lr:{07}:a:ID      hash: idempotency key -> the answer given, for a day
+//	lr:{07}:k:KEY     idempotency key of a create -> the lead it made, for a day
+//	lr:{07}:ids       zset: all ids of the shard, by name and so by age
+//	lr:{07}:email     zset: HASH:ID, the leads of an address
+//	lr:{07}:own       hash: HASH -> ID, the lead that owns an address under dedupe
+//	lr:{07}:b:NAME    zset: the backlog of a connector, leads not in step, by the time the oldest change was accepted
+//	lr:{07}:d:NAME    zset: the same leads by the time they are due: now, after a retry's delay, or when a fence lapses
+//	lr:{07}:f:NAME    hash: ID -> token of the fence a worker holds while it pushes
+//	lr:{07}:p:NAME    zset: parked leads of a connector, by the time they were parked
+//	lr:{07}:w         hash: NAME -> until when a worker is known to be awake for the shard
+//	lr:gates          hash: NAME -> the gate of a connector: open, or why and until when not
+//	lr:{limit:SCOPE}  what a vendor's limits have left
+//	asynq:*           the jobs, as asynq lays them out
+package store

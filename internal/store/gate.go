@@ -1,0 +1,112 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Gate says whether a connector may be pushed to, for all workers together.
+type Gate struct {
+	State  GateState `json:"state"`
+	Reason string    `json:"reason,omitempty"` // without personal data or secrets
+	Since  time.Time `json:"since,omitzero"`
+	// Until is when a Waiting gate opens, or when a Down or Held connector is next probed with one lead.
+	Until time.Time `json:"until,omitzero"`
+	Tries int       `json:"tries,omitempty"` // probes, or waits, in a row
+}
+
+// GateState is why a gate is not open.
+type GateState string
+
+const (
+	GateOpen    GateState = ""        // leads go through
+	GateWaiting GateState = "waiting" // the vendor asked to wait
+	GateDown    GateState = "down"    // an outage: the breaker is open
+	GateHeld    GateState = "held"    // settings or account are wrong
+	GatePaused  GateState = "paused"  // by an operator
+)
+
+// Opens says whether leads go through at a time: the gate is open, or what it waited for is over.
+func (g Gate) Opens(now time.Time) bool {
+	return g.State == GateOpen || g.State == GateWaiting && !now.Before(g.Until)
+}
+
+// Gates reads every connector's gate; one that is missing is open.
+func (s *Store) Gates(ctx context.Context) (map[string]Gate, error) {
+	texts, err := s.client.HGetAll(ctx, gatesKey).Result()
+	if err != nil {
+		return nil, wrapRedis(err)
+	}
+	gates := make(map[string]Gate, len(texts))
+	for name, text := range texts {
+		var g Gate
+		if err := json.Unmarshal([]byte(text), &g); err != nil {
+			return nil, fmt.Errorf("store: gate of %s: %w", name, err)
+		}
+		gates[name] = g
+	}
+	return gates, nil
+}
+
+// SetGate replaces a connector's gate and tells every worker.
+func (s *Store) SetGate(ctx context.Context, name string, g Gate) error {
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		if g.State == GateOpen {
+			p.HDel(ctx, gatesKey, name)
+		} else {
+			text, _ := json.Marshal(g)
+			p.HSet(ctx, gatesKey, name, text)
+		}
+		p.Publish(ctx, bellChannel, GatesRing)
+		return nil
+	})
+	return wrapRedis(err)
+}
+
+// Probe reports whether this worker is the one to probe a connector; no other will be for the time given.
+func (s *Store) Probe(ctx context.Context, name string, alone time.Duration) (bool, error) {
+	ok, err := s.client.SetNX(ctx, "lr:{probe:"+name+"}", 1, alone).Result()
+	return ok, wrapRedis(err)
+}
+
+// EndProbe lets the next probe begin.
+func (s *Store) EndProbe(ctx context.Context, name string) error {
+	return wrapRedis(s.client.Del(ctx, "lr:{probe:"+name+"}").Err())
+}
+
+// Limits are a vendor's limits, counted over all workers; see connectors.Limits.
+type Limits struct {
+	Scope       string
+	Concurrency int
+	Rate        int
+	Per         time.Duration
+}
+
+// Permit asks leave for one call, which counts as in flight for at most flight. It answers 0, or how long to
+// wait before asking again. token must be new, and is handed back by EndCall.
+func (s *Store) Permit(ctx context.Context, l Limits, token string, flight time.Duration) (time.Duration, error) {
+	now := s.clock.Now()
+	wait, err := permitScript.Run(ctx, s.pipe, limitKeys(l.Scope), now.UnixMilli(), token,
+		l.Concurrency, now.Add(flight).UnixMilli(), l.Rate, l.Per.Milliseconds()).Int64()
+	if err != nil {
+		return 0, wrapRedis(err)
+	}
+	return time.Duration(wait) * time.Millisecond, nil
+}
+
+// EndCall says that a permitted call is over.
+func (s *Store) EndCall(ctx context.Context, l Limits, token string) error {
+	if l.Concurrency == 0 {
+		return nil
+	}
+	return wrapRedis(s.pipe.ZRem(ctx, limitKeys(l.Scope)[1], token).Err())
+}
+
+func limitKeys(scope string) []string {
+	key := "lr:{limit:" + scope + "}"
+	return []string{key + ":begun", key + ":flying"}
+}

@@ -1,0 +1,46 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+// prefixes are the shards' key prefixes, each with its hash tag.
+var prefixes = func() (all [lead.Shards]string) {
+	for shard := range all {
+		all[shard] = fmt.Sprintf("lr:{%02d}:", shard)
+	}
+	return
+}()
+
+const gatesKey = "lr:gates"
+
+func leadKey(prefix, id string) string      { return prefix + "l:" + id }
+func syncKey(prefix, id string) string      { return prefix + "s:" + id }
+func answersKey(prefix, id string) string   { return prefix + "a:" + id }
+func backlogKey(prefix, name string) string { return prefix + "b:" + name }
+func dueKey(prefix, name string) string     { return prefix + "d:" + name }
+func parkedKey(prefix, name string) string  { return prefix + "p:" + name }
+
+// digest is a short name for a text that must not itself be stored.
+func digest(parts ...string) string {
+	h := sha256.New()
+	for _, part := range parts {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
+}
+
+func emailDigest(address string) string { return digest(lead.NormalEmail(address)) }
+
+// emailShard is the shard that knows who owns an address.
+func emailShard(address string) int { return keyShard(emailDigest(address)) }
+
+// keyShard spreads digests over the shards.
+func keyShard(digest string) int {
+	sum := sha256.Sum256([]byte(digest))
+	return int(sum[0]) % lead.Shards
+}

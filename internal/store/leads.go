@@ -1,0 +1,451 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+// Idempotency names a request that must have its effect once: a repeat within a day gets the same answer.
+type Idempotency struct {
+	Key         string // what the client sent, with whose it is; only its digest is stored
+	Fingerprint string // tells one request from another; only its digest is stored
+}
+
+const idempotencyKept = 24 * time.Hour
+
+func (i *Idempotency) digests() (key, fingerprint string) {
+	if i == nil {
+		return "", ""
+	}
+	return digest(i.Key), digest(i.Key, i.Fingerprint)
+}
+
+// maxTries bounds how often a change is tried on a lead that others change at the same time.
+const maxTries = 64
+
+// Create accepts a new lead and, in the same atomic step, the work it is for every connector: one round trip.
+// It returns the lead as stored; for a repeated request, as it was then.
+func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
+	shard := -1
+	key, fingerprint := once.digests()
+	if key != "" {
+		shard = keyShard(key) // the key's record and the lead must be written in one step
+	}
+	now := s.clock.Now()
+	l, err := s.create(ctx, lead.NewID(now, shard), now, patch, key, fingerprint)
+	if errors.Is(err, errExists) {
+		// The id is new, so it was this very command, repeated by the client after a lost connection.
+		err = nil
+	}
+	return l, err
+}
+
+// errExists: the id to create is taken.
+var errExists = errors.New("the lead exists")
+
+func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead.Patch, key, fingerprint string) (lead.Lead, error) {
+	l, _, err := patch.Apply(lead.Lead{ID: id, Revision: 1, Created: now, Updated: now})
+	if err != nil {
+		return lead.Lead{}, err
+	}
+	shard, _ := lead.ShardOf(id)
+	names := s.connectors.Load().names
+	args := append(make([]any, 0, 5+len(names)), id, encodeDocument(l), emailDigest(l.Email), key, fingerprint)
+	answer, err := s.run(ctx, createScript, shard, leadKey(prefixes[shard], id), append(args, names...)...)
+	if err != nil {
+		return lead.Lead{}, err
+	}
+	if answer[0] == "exists" {
+		return l, errExists
+	}
+	if answer[0] == "seen" {
+		was, made, at, err := splitSeen(answer[1])
+		if err != nil {
+			return lead.Lead{}, err
+		}
+		if was != fingerprint {
+			return lead.Lead{}, ErrKeyReused
+		}
+		// The request is the same to the byte, so the answer follows from it; nothing of it was kept.
+		l.ID, l.Created, l.Updated = made, at, at
+		return l, nil
+	}
+	s.bell.owe(shard, answer[1:]...)
+	return l, nil
+}
+
+// splitSeen reads what was kept of an idempotent request: its fingerprint, what it made, and when.
+func splitSeen(record string) (fingerprint, made string, at time.Time, err error) {
+	parts := strings.SplitN(record, " ", 3)
+	if len(parts) != 3 {
+		return "", "", at, errors.New("store: idempotency record: not one")
+	}
+	ms, err := strconv.ParseInt(parts[2], 10, 64)
+	if err != nil {
+		return "", "", at, errors.New("store: idempotency record: not one")
+	}
+	return parts[0], parts[1], time.UnixMilli(ms).UTC(), nil
+}
+
+// CreateOrUpdate accepts a lead under dedupe by address: it updates the lead that owns the address, or creates
+// one that does. Concurrent calls for one address end in one lead. A repeated request finds the lead it made
+// and changes nothing.
+func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
+	address := *patch.Email
+	if key, fingerprint := once.digests(); key != "" {
+		if err := s.useKey(ctx, key, fingerprint); err != nil {
+			return lead.Lead{}, err
+		}
+	}
+	formerOwner := ""
+	for range maxTries {
+		now := s.clock.Now()
+		owner, err := s.own(ctx, address, lead.NewID(now, -1), formerOwner)
+		if err != nil {
+			return lead.Lead{}, err
+		}
+		current, deleted, err := s.load(ctx, owner)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			// Just proposed, by us or by a request that is about to create it: whoever is first does. A deleted
+			// lead owns nothing, so no id comes back.
+			l, err := s.create(ctx, owner, now, patch, "", "")
+			if !errors.Is(err, errExists) {
+				return l, err
+			}
+		case err != nil:
+			return lead.Lead{}, err
+		case deleted || lead.NormalEmail(current.Email) != lead.NormalEmail(address):
+			formerOwner = owner
+		default:
+			l, err := s.Update(ctx, owner, patch, nil)
+			if !errors.Is(err, ErrNotFound) {
+				return l, err
+			}
+			formerOwner = owner
+		}
+	}
+	return lead.Lead{}, ErrBusy
+}
+
+// own returns the id of the lead that owns an address, after making proposed the owner where there is none or
+// it is former.
+func (s *Store) own(ctx context.Context, address, proposed, former string) (string, error) {
+	shard := emailShard(address)
+	owner, err := ownScript.Run(ctx, s.pipe, []string{prefixes[shard] + "own"},
+		prefixes[shard], 0, 0, emailDigest(address), proposed, former).Text()
+	return owner, wrapRedis(err)
+}
+
+// useKey notes an idempotency key that is not written together with its lead.
+func (s *Store) useKey(ctx context.Context, key, fingerprint string) error {
+	at := prefixes[keyShard(key)] + "k:" + key
+	record := fingerprint + " - " + strconv.FormatInt(s.clock.Now().UnixMilli(), 10)
+	fresh, err := s.pipe.SetNX(ctx, at, record, idempotencyKept).Result()
+	if err != nil || fresh {
+		return wrapRedis(err)
+	}
+	seen, err := s.pipe.Get(ctx, at).Result()
+	if err != nil {
+		return wrapRedis(err)
+	}
+	if was, _, _, err := splitSeen(seen); err != nil || was != fingerprint {
+		return ErrKeyReused
+	}
+	return nil
+}
+
+func wrapRedis(err error) error {
+	if err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	return nil
+}
+
+// load reads one lead. deleted is set for a tombstone.
+func (s *Store) load(ctx context.Context, id string) (l lead.Lead, deleted bool, err error) {
+	shard, ok := lead.ShardOf(id)
+	if !ok {
+		return l, false, ErrNotFound
+	}
+	stored, err := s.pipe.Get(ctx, leadKey(prefixes[shard], id)).Result()
+	if errors.Is(err, redis.Nil) {
+		return l, false, ErrNotFound
+	}
+	if err != nil {
+		return l, false, wrapRedis(err)
+	}
+	return document(id, stored)
+}
+
+// Update accepts a partial change and the work it causes. A change that changes nothing makes no revision.
+func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
+	shard, ok := lead.ShardOf(id)
+	if !ok {
+		return lead.Lead{}, ErrNotFound
+	}
+	key, fingerprint := once.digests()
+	for range maxTries {
+		before, deleted, err := s.load(ctx, id)
+		if err != nil {
+			return lead.Lead{}, err
+		}
+		if deleted {
+			return lead.Lead{}, ErrNotFound
+		}
+		after, differs, err := patch.Apply(before)
+		if err != nil {
+			return lead.Lead{}, err
+		}
+		if !differs && key == "" {
+			return before, nil
+		}
+		changed := "0"
+		if differs {
+			after.Revision, after.Updated, changed = before.Revision+1, s.clock.Now(), "1"
+		}
+		r := s.connectors.Load()
+		args := append(make([]any, 0, 9+len(r.names)),
+			id, before.Revision, encodeDocument(after), emailDigest(before.Email), emailDigest(after.Email),
+			key, fingerprint, changed, len(r.events))
+		answer, err := s.run(ctx, updateScript, shard, leadKey(prefixes[shard], id), append(args, r.names...)...)
+		if err != nil {
+			return lead.Lead{}, err
+		}
+		switch answer[0] {
+		case "updated":
+			s.bell.owe(shard, answer[1:]...)
+			return after, nil
+		case "gone":
+			return lead.Lead{}, ErrNotFound
+		case "seen":
+			was, rest, _ := strings.Cut(answer[1], " ")
+			if was != fingerprint {
+				return lead.Lead{}, ErrKeyReused
+			}
+			_, kept, _ := strings.Cut(rest, " ")
+			then, _, err := document(id, kept)
+			return then, err
+		}
+	}
+	return lead.Lead{}, ErrBusy
+}
+
+// Delete forgets the person and accepts the deletion as work for every connector that may have the lead.
+func (s *Store) Delete(ctx context.Context, id string) error {
+	shard, ok := lead.ShardOf(id)
+	if !ok {
+		return ErrNotFound
+	}
+	request := lead.NewID(s.clock.Now(), -1)
+	for range maxTries {
+		before, deleted, err := s.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		if deleted {
+			return ErrNotFound
+		}
+		// A deleted lead must never be found to own its address: a new lead would take its id.
+		if _, err := s.own(ctx, before.Email, "", id); err != nil {
+			return err
+		}
+		names := s.connectors.Load().names
+		args := append(make([]any, 0, 4+len(names)), id, before.Revision, emailDigest(before.Email), request)
+		answer, err := s.run(ctx, deleteScript, shard, leadKey(prefixes[shard], id), append(args, names...)...)
+		if err != nil {
+			return err
+		}
+		switch answer[0] {
+		case "deleted":
+			s.bell.owe(shard, answer[1:]...)
+			return nil
+		case "gone":
+			return ErrNotFound
+		}
+	}
+	return ErrBusy
+}
+
+// Standing is where a lead stands with one connector.
+type Standing struct {
+	Connector string
+	State     State
+	Record    Record
+}
+
+// Found is a lead with its standings, sorted by connector. Of a deleted lead only ID, Revision and Updated (the
+// time of the delete) are left, until the last connector has confirmed.
+type Found struct {
+	Lead      lead.Lead
+	Deleted   bool
+	Standings []Standing
+}
+
+// Get reads a lead and where it stands with each connector.
+func (s *Store) Get(ctx context.Context, id string) (Found, error) {
+	shard, ok := lead.ShardOf(id)
+	if !ok {
+		return Found{}, ErrNotFound
+	}
+	prefix := prefixes[shard]
+	var stored *redis.StringCmd
+	var records *redis.MapStringStringCmd
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		stored = p.Get(ctx, leadKey(prefix, id))
+		records = p.HGetAll(ctx, syncKey(prefix, id))
+		return nil
+	})
+	if errors.Is(err, redis.Nil) {
+		return Found{}, ErrNotFound
+	}
+	if err != nil {
+		return Found{}, wrapRedis(err)
+	}
+	l, deleted, err := document(id, stored.Val())
+	if err != nil {
+		return Found{}, err
+	}
+	found := Found{Lead: l, Deleted: deleted}
+	names := map[string]bool{}
+	if !deleted {
+		for _, c := range s.Connectors() {
+			names[c.Name] = true
+		}
+	}
+	for name := range records.Val() {
+		names[name] = true
+	}
+	for name := range names {
+		record, err := decodeRecord(records.Val()[name])
+		if err != nil {
+			return Found{}, err
+		}
+		found.Standings = append(found.Standings, Standing{name, record.Standing(l.Revision), record})
+	}
+	sort.Slice(found.Standings, func(i, j int) bool {
+		return found.Standings[i].Connector < found.Standings[j].Connector
+	})
+	return found, nil
+}
+
+// Query selects leads, newest first.
+type Query struct {
+	Email, Source string // exact, Email without regard to case; "": any
+	Before        string // only leads whose id sorts before this one: the cursor
+	Limit         int
+}
+
+// maxScanned bounds how many leads one List reads to find those of a source.
+const maxScanned = 20_000
+
+// List returns up to Limit leads and the cursor of the next page, "" at the end. A page may hold fewer leads
+// than Limit, even none, and still have a next: a rare source is searched for over several pages.
+func (s *Store) List(ctx context.Context, q Query) (leads []lead.Lead, next string, err error) {
+	before := q.Before
+	for scanned := 0; scanned < maxScanned; {
+		step := q.Limit - len(leads)
+		if q.Source != "" {
+			step = max(step, 500)
+		}
+		ids, err := s.newest(ctx, q.Email, before, step)
+		if err != nil {
+			return nil, "", err
+		}
+		scanned += len(ids)
+		batch, err := s.loadAll(ctx, ids)
+		if err != nil {
+			return nil, "", err
+		}
+		for i, l := range batch {
+			before = ids[i]
+			if l.ID == "" || q.Source != "" && l.Source != q.Source ||
+				q.Email != "" && lead.NormalEmail(l.Email) != lead.NormalEmail(q.Email) {
+				continue
+			}
+			leads = append(leads, l)
+			if len(leads) == q.Limit {
+				if i == len(batch)-1 && len(ids) < step {
+					return leads, "", nil
+				}
+				return leads, before, nil
+			}
+		}
+		if len(ids) < step {
+			return leads, "", nil
+		}
+	}
+	return leads, before, nil
+}
+
+// newest returns the newest ids before one, over all shards.
+func (s *Store) newest(ctx context.Context, email, before string, limit int) ([]string, error) {
+	key, from, upTo, cut := "ids", "-", "+", 0
+	if before != "" {
+		upTo = "(" + before
+	}
+	if email != "" {
+		hash := emailDigest(email) + ":"
+		key, from, cut = "email", "["+hash, len(hash)
+		upTo = "(" + hash + before
+		if before == "" {
+			upTo = "(" + hash + "~" // sorts after every id
+		}
+	}
+	var pages [lead.Shards]*redis.StringSliceCmd
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for shard := range pages {
+			pages[shard] = p.ZRevRangeByLex(ctx, prefixes[shard]+key, &redis.ZRangeBy{Min: from, Max: upTo, Count: int64(limit)})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, wrapRedis(err)
+	}
+	var ids []string
+	for _, page := range pages {
+		for _, member := range page.Val() {
+			ids = append(ids, member[cut:])
+		}
+	}
+	sort.Sort(sort.Reverse(sort.StringSlice(ids)))
+	return ids[:min(len(ids), limit)], nil
+}
+
+// loadAll reads leads by id, in their order; one deleted meanwhile is the zero lead.
+func (s *Store) loadAll(ctx context.Context, ids []string) ([]lead.Lead, error) {
+	documents := make([]*redis.StringCmd, len(ids))
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			shard, _ := lead.ShardOf(id)
+			documents[i] = p.Get(ctx, leadKey(prefixes[shard], id))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, wrapRedis(err)
+	}
+	leads := make([]lead.Lead, len(ids))
+	for i, d := range documents {
+		if d.Err() != nil {
+			continue
+		}
+		l, deleted, err := document(ids[i], d.Val())
+		if err != nil {
+			return nil, err
+		}
+		if !deleted {
+			leads[i] = l
+		}
+	}
+	return leads, nil
+}

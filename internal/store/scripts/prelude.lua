@@ -1,0 +1,45 @@
+-- Shared beginning of every script. KEYS[1] is any key of the shard (it routes the script), ARGV[1] the
+-- shard's prefix, ARGV[2] the time now and ARGV[3] until when a worker woken now counts as awake, both in
+-- Unix milliseconds.
+local p, now, awake = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local call = redis.call
+
+-- skew is how far another process's clock may be behind ours; work for now is dated that far back.
+local skew = 1000
+
+local woken = {}
+
+-- wake notes that a job is owed to connector c, unless a worker is awake for this shard already.
+local function wake(c)
+  local till = call('HGET', p .. 'w', c)
+  if not till or tonumber(till) < now then
+    call('HSET', p .. 'w', c, awake)
+    woken[#woken + 1] = c
+  end
+end
+
+-- work puts lead id on the backlog of connector c, due at once unless it already waits or is being pushed.
+local function work(c, id)
+  call('ZADD', p .. 'b:' .. c, 'NX', now, id)
+  call('ZADD', p .. 'd:' .. c, 'NX', now - skew, id)
+  wake(c)
+end
+
+local function leading_number(s)
+  return tonumber(string.match(s, '^%d+'))
+end
+
+local function is_tombstone(doc)
+  return string.find(doc, '^%d+ D') ~= nil
+end
+
+-- next_event returns the oldest revision of a lead that comes after synced, and how the lead then was.
+local function next_event(id, synced, doc)
+  local best
+  for _, r in ipairs(call('HKEYS', p .. 'v:' .. id)) do
+    local n = tonumber(r)
+    if n > synced and (not best or n < best) then best = n end
+  end
+  if not best then return '', '' end
+  return tostring(best), call('HGET', p .. 'v:' .. id, tostring(best))
+end

@@ -1,0 +1,18 @@
+-- Makes good a push that went out after its fence was lost: the remote may now hold an older state, or a
+-- record of a lead that is deleted. The lead is pushed once more; a lead that is gone comes back as a
+-- tombstone, for this connector alone. ARGV: 4 connector, 5 id, 6 sync record, 7 revision. Answers woken.
+local c, id = ARGV[4], ARGV[5]
+local doc = call('GET', p .. 'l:' .. id)
+if not doc then
+  call('SET', p .. 'l:' .. id, (tonumber(ARGV[7]) + 1) .. ' D ' .. ARGV[2] .. ' reopened')
+  call('HSET', p .. 's:' .. id, c, '0 ' .. string.match(ARGV[6], '^%d+ (.*)$'))
+else
+  local wanted = leading_number(doc)
+  local record = call('HGET', p .. 's:' .. id, c) or ARGV[6]
+  call('HSET', p .. 's:' .. id, c, math.min(leading_number(record), wanted - 1) .. string.match(record, '^%d+(.*)$'))
+end
+-- Whoever is pushing it now may be overtaken by that late write, so its outcome must not count either.
+call('HDEL', p .. 'f:' .. c, id)
+work(c, id)
+call('ZADD', p .. 'd:' .. c, now - skew, id)
+return woken

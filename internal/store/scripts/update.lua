@@ -1,0 +1,42 @@
+-- Accepts a changed lead. ARGV: 4 id, 5 the revision the change was made from, 6 document, 7 and 8 hashes of
+-- the old and the new address, 9 hash of the idempotency key or '', 10 fingerprint of the request, 11 '1' when
+-- the document differs, 12 how many of the connectors are event connectors, 13.. connectors, those first.
+-- Answers {'updated', woken...}, {'gone'}, {'conflict'} or {'seen', record}.
+local id, base = ARGV[4], ARGV[5]
+local doc = call('GET', p .. 'l:' .. id)
+if not doc or is_tombstone(doc) then return {'gone'} end
+if ARGV[9] ~= '' then
+  local seen = call('HGET', p .. 'a:' .. id, ARGV[9])
+  if seen then return {'seen', seen} end
+end
+if string.match(doc, '^%d+') ~= base then return {'conflict'} end
+if ARGV[9] ~= '' then
+  call('HSET', p .. 'a:' .. id, ARGV[9], ARGV[10] .. ' ' .. ARGV[2] .. ' ' .. ARGV[6])
+  call('EXPIRE', p .. 'a:' .. id, 86400)
+end
+if ARGV[11] ~= '1' then return {'updated'} end
+
+local events = tonumber(ARGV[12])
+for i = 13, 12 + events do
+  local c = ARGV[i]
+  local record = call('HGET', p .. 's:' .. id, c)
+  if record or call('ZSCORE', p .. 'b:' .. c, id) then
+    if not record or leading_number(record) < tonumber(base) then
+      call('HSET', p .. 'v:' .. id, base, string.match(doc, '^%d+ (.*)$'))
+    end
+  else
+    -- The connector is younger than the lead: it is told from this change on.
+    call('HSET', p .. 's:' .. id, c, base .. ' {}')
+  end
+end
+call('SET', p .. 'l:' .. id, ARGV[6])
+if ARGV[7] ~= ARGV[8] then
+  call('ZREM', p .. 'email', ARGV[7] .. ':' .. id)
+  call('ZADD', p .. 'email', 0, ARGV[8] .. ':' .. id)
+end
+for i = 13, #ARGV do
+  call('ZREM', p .. 'p:' .. ARGV[i], id)
+  work(ARGV[i], id)
+end
+table.insert(woken, 1, 'updated')
+return woken

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+var (
+	// ErrNotFound: there is no such lead, or it was deleted.
+	ErrNotFound = errors.New("no such lead")
+	// ErrKeyReused: an idempotency key came back with another request.
+	ErrKeyReused = errors.New("the idempotency key was used for another request")
+	// ErrBusy: the lead changed at every try; the caller may try again.
+	ErrBusy = errors.New("the lead is being changed by others")
+)
+
+// awakeFor is how long a woken worker has to renew its mark before the next change wakes another.
+const awakeFor = 5 * time.Second
+
+// Connector is what the store must know of a configured connector.
+type Connector struct {
+	Name  string
+	Event bool // gets every revision, not only the newest
+}
+
+// Store is leadrelay's Redis. It is safe for concurrent use.
+type Store struct {
+	client redis.UniversalClient
+	pipe   redis.Cmdable // the same Redis; commands of concurrent callers share round trips
+	closer func() error
+	log    *slog.Logger
+
+	connectors atomic.Pointer[roster]
+	clock      *Clock
+	bell       *bell
+	stop       context.CancelFunc
+}
+
+// roster is the configured connectors, as script arguments: event connectors first.
+type roster struct {
+	names  []any
+	events []any
+	list   []Connector
+}
+
+// New returns a store on a Redis. It waits for a Redis that is starting until ctx ends.
+func New(ctx context.Context, client redis.UniversalClient, connectors []Connector, log *slog.Logger) (*Store, error) {
+	clock, err := newClock(ctx, client, log)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	pipe, err := autoPipeline(client)
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	running, stop := context.WithCancel(context.Background())
+	s := &Store{client: client, pipe: pipe, closer: pipe.Close, log: log, clock: clock, stop: stop}
+	s.SetConnectors(connectors)
+	s.bell = newBell(running, asynq.NewClientFromRedisClient(client), client, log)
+	go clock.keep(running, client)
+	return s, nil
+}
+
+// pipeliner is go-redis's AutoPipeliner.
+type pipeliner interface {
+	redis.Cmdable
+	Close() error
+}
+
+func autoPipeline(client redis.UniversalClient) (pipeliner, error) {
+	switch c := client.(type) {
+	case *redis.Client:
+		return c.AutoPipeline()
+	case *redis.ClusterClient:
+		return c.AutoPipeline()
+	default:
+		return nil, errors.New("unsupported kind of client")
+	}
+}
+
+// SetConnectors replaces the connectors that accepted changes are work for.
+func (s *Store) SetConnectors(connectors []Connector) {
+	r := &roster{list: connectors}
+	for _, c := range connectors {
+		if c.Event {
+			r.events = append(r.events, c.Name)
+		}
+	}
+	r.names = append(r.names, r.events...)
+	for _, c := range connectors {
+		if !c.Event {
+			r.names = append(r.names, c.Name)
+		}
+	}
+	s.connectors.Store(r)
+}
+
+// Connectors returns the connectors that accepted changes are work for.
+func (s *Store) Connectors() []Connector { return s.connectors.Load().list }
+
+// Close rings what is still owed a job and closes what New opened; the client stays open.
+func (s *Store) Close() error {
+	s.bell.close()
+	s.stop()
+	return s.closer()
+}
+
+// Ping says whether Redis answers.
+func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx).Err() }
+
+// Client returns the Redis client, for asynq.
+func (s *Store) Client() redis.UniversalClient { return s.client }
+
+// Now is the time on Redis's clock.
+func (s *Store) Now() time.Time { return s.clock.Now() }
+
+// run runs a shard script on behalf of any key of the shard.
+func (s *Store) run(ctx context.Context, script *redis.Script, shard int, key string, args ...any) ([]string, error) {
+	now := s.clock.Now()
+	all := make([]any, 0, 3+len(args))
+	all = append(all, prefixes[shard], now.UnixMilli(), now.Add(awakeFor).UnixMilli())
+	all = append(all, args...)
+	answer, err := script.Run(ctx, s.pipe, []string{key}, all...).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	return answer, nil
+}
+
+// document splits what is stored under a lead's key.
+func document(id, stored string) (l lead.Lead, deleted bool, err error) {
+	number, rest, _ := strings.Cut(stored, " ")
+	revision, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return l, false, fmt.Errorf("store: lead %s: not a document", id)
+	}
+	if after, isTombstone := strings.CutPrefix(rest, "D "); isTombstone {
+		at, _, _ := strings.Cut(after, " ")
+		ms, _ := strconv.ParseInt(at, 10, 64)
+		return lead.Lead{ID: id, Revision: revision, Updated: time.UnixMilli(ms).UTC()}, true, nil
+	}
+	l, err = lead.Decode(id, revision, []byte(rest))
+	if err != nil {
+		return l, false, fmt.Errorf("store: lead %s: not a document", id)
+	}
+	return l, false, nil
+}
+
+func encodeDocument(l lead.Lead) string {
+	return strconv.FormatInt(l.Revision, 10) + " " + string(l.Encode())
+}

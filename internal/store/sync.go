@@ -1,0 +1,356 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+// Claim is one lead that this worker alone may push to one connector, as long as the fence holds.
+type Claim struct {
+	Connector Connector
+	Token     string // the fence
+
+	// Change is what to push: the newest state, or for an event connector the next one it was not told of.
+	Change lead.Change
+	Record Record
+	Until  time.Time // when the fence lapses unless it is renewed, on this process's clock
+
+	// Newest is the lead's newest revision; for an event connector it may be beyond Change's.
+	Newest int64
+}
+
+// Verb is what became of a push.
+type Verb string
+
+const (
+	Done  Verb = "done"  // the remote has the change
+	Later Verb = "later" // due again at a time
+	Park  Verb = "park"  // refused, until the lead changes or is replayed
+	note  Verb = "note"  // nothing yet: the record is written before a call
+)
+
+// ErrFenceLost: another worker has taken the lead over, or it is gone. Nothing was written.
+var ErrFenceLost = errors.New("the fence was lost")
+
+// Claim takes the fences of up to n leads of a shard that are due for a connector. token must be new.
+func (s *Store) Claim(ctx context.Context, c Connector, shard, n int, token string, hold time.Duration) ([]*Claim, error) {
+	until := time.Now().Add(hold)
+	answer, err := s.run(ctx, claimScript, shard, dueKey(prefixes[shard], c.Name),
+		c.Name, s.clock.Now().Add(hold).UnixMilli(), n, token, flag(c.Event))
+	if err != nil {
+		return nil, err
+	}
+	claims := make([]*Claim, 0, len(answer)/6)
+	for ; len(answer) >= 6; answer = answer[6:] {
+		claim := &Claim{Connector: c, Token: token, Until: until}
+		if err := claim.read(answer[0], answer[1], answer[2], answer[4], answer[5]); err != nil {
+			s.log.Error("a lead cannot be read", "lead", answer[0], "error", err)
+			continue
+		}
+		if answer[3] == "1" {
+			// The worker before us died or was too slow: its push may have gone out.
+			claim.Record.Sent = true
+		}
+		claims = append(claims, claim)
+	}
+	return claims, nil
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+// read fills in what the scripts answer of a claimed lead.
+func (c *Claim) read(id, stored, record, event, was string) error {
+	r, err := decodeRecord(record)
+	if err != nil {
+		return err
+	}
+	l, deleted, err := document(id, stored)
+	if err != nil {
+		return err
+	}
+	c.Record, c.Newest = r, l.Revision
+	op := lead.Update
+	if event != "" {
+		revision, err := strconv.ParseInt(event, 10, 64)
+		if err != nil {
+			return fmt.Errorf("store: lead %s: event revision: %w", id, err)
+		}
+		if l, err = lead.Decode(id, revision, []byte(was)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case deleted:
+		op = lead.Delete
+	case c.Connector.Event && l.Revision == 1, !c.Connector.Event && r.Synced == 0:
+		op = lead.Create
+	}
+	c.Change = lead.Change{
+		ID: fmt.Sprintf("%s.%d.%s", id, l.Revision, c.Connector.Name),
+		Op: op, Lead: l, Time: l.Updated,
+	}
+	return nil
+}
+
+// Refresh reads the claimed lead again and prolongs the fence. ErrFenceLost when it does not hold.
+func (s *Store) Refresh(ctx context.Context, c *Claim, hold time.Duration) error {
+	shard, _ := lead.ShardOf(c.Change.Lead.ID)
+	until := time.Now().Add(hold)
+	answer, err := s.run(ctx, refreshScript, shard, dueKey(prefixes[shard], c.Connector.Name),
+		c.Connector.Name, c.Change.Lead.ID, c.Token, s.clock.Now().Add(hold).UnixMilli(), flag(c.Connector.Event))
+	if err != nil {
+		return err
+	}
+	if answer[0] == "lost" {
+		return ErrFenceLost
+	}
+	sent := c.Record.Sent
+	if err := c.read(c.Change.Lead.ID, answer[1], answer[2], answer[3], answer[4]); err != nil {
+		return err
+	}
+	c.Record.Sent = c.Record.Sent || sent
+	c.Until = until
+	return nil
+}
+
+// Note writes the claim's record before a call goes out, so that a crash cannot forget what the call may have
+// left behind. ErrFenceLost when the fence does not hold.
+func (s *Store) Note(ctx context.Context, c *Claim) error {
+	_, err := s.settle(ctx, c, note, time.Time{}, 0)
+	return err
+}
+
+// Settle records the outcome of the claim's push: its Record, and verb. at is when the lead is due again, for
+// Later. It reports more when the lead has changed meanwhile: then the claim holds the next change to push and
+// its fence is prolonged by hold; else the fence is given back. ErrFenceLost when the fence does not hold.
+func (s *Store) Settle(ctx context.Context, c *Claim, verb Verb, at time.Time, hold time.Duration) (more bool, err error) {
+	return s.settle(ctx, c, verb, at, hold)
+}
+
+func (s *Store) settle(ctx context.Context, c *Claim, verb Verb, at time.Time, hold time.Duration) (more bool, err error) {
+	shard, _ := lead.ShardOf(c.Change.Lead.ID)
+	until := time.Now().Add(hold)
+	due := at.UnixMilli()
+	if verb == Done || verb == Park {
+		due = s.clock.Now().Add(hold).UnixMilli()
+	}
+	// A refused event is passed over for a newer one; a refused state simply gives way to it.
+	passedOver := c.Record
+	if c.Connector.Event {
+		passedOver.Synced = c.Change.Lead.Revision
+	}
+	events := s.connectors.Load().events
+	args := append(make([]any, 0, 9+len(events)), c.Connector.Name, c.Change.Lead.ID, c.Token, string(verb),
+		c.Record.encode(), c.Change.Lead.Revision, due, flag(c.Connector.Event), passedOver.encode())
+	answer, err := s.run(ctx, settleScript, shard, dueKey(prefixes[shard], c.Connector.Name), append(args, events...)...)
+	if err != nil {
+		return false, err
+	}
+	switch answer[0] {
+	case "lost":
+		return false, ErrFenceLost
+	case "more":
+		c.Until = until
+		return true, c.read(c.Change.Lead.ID, answer[1], answer[2], answer[3], answer[4])
+	}
+	return false, nil
+}
+
+// Reopen makes good a push that went out although the fence was lost: the lead is pushed once more.
+func (s *Store) Reopen(ctx context.Context, c *Claim) error {
+	shard, _ := lead.ShardOf(c.Change.Lead.ID)
+	woken, err := s.run(ctx, reopenScript, shard, dueKey(prefixes[shard], c.Connector.Name),
+		c.Connector.Name, c.Change.Lead.ID, c.Record.encode(), c.Change.Lead.Revision)
+	if err != nil {
+		return err
+	}
+	s.bell.owe(shard, woken...)
+	return nil
+}
+
+// Renew prolongs the fences of claims of one connector. It returns the ids whose fence was lost.
+func (s *Store) Renew(ctx context.Context, name string, claims []*Claim, hold time.Duration) (lost []string, err error) {
+	due := s.clock.Now().Add(hold).UnixMilli()
+	var shards [lead.Shards][]any
+	for _, c := range claims {
+		shard, _ := lead.ShardOf(c.Change.Lead.ID)
+		shards[shard] = append(shards[shard], c.Change.Lead.ID, c.Token)
+	}
+	for shard, pairs := range shards {
+		if len(pairs) == 0 {
+			continue
+		}
+		ids, err := s.run(ctx, renewScript, shard, dueKey(prefixes[shard], name), append([]any{name, due}, pairs...)...)
+		if err != nil {
+			return lost, err
+		}
+		lost = append(lost, ids...)
+	}
+	return lost, nil
+}
+
+// Sweep finds work that nobody is awake for, among the given connectors, and rings for it. It costs the same
+// however many leads there are. It reports how many jobs it rang for.
+func (s *Store) Sweep(ctx context.Context, names []string) (rung int, err error) {
+	if len(names) == 0 {
+		return 0, nil
+	}
+	now := s.clock.Now()
+	args := []any{nil, now.UnixMilli(), now.Add(awakeFor).UnixMilli()}
+	for _, name := range names {
+		args = append(args, name)
+	}
+	var found [lead.Shards]*redis.Cmd
+	sweep := func(run func(p redis.Pipeliner, keys []string, args ...any) *redis.Cmd) error {
+		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for shard := range found {
+				mine := append([]any{prefixes[shard]}, args[1:]...)
+				found[shard] = run(p, []string{prefixes[shard] + "w"}, mine...)
+			}
+			return nil
+		})
+		return err
+	}
+	err = sweep(func(p redis.Pipeliner, keys []string, args ...any) *redis.Cmd {
+		return sweepScript.EvalSha(ctx, p, keys, args...)
+	})
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		err = sweep(func(p redis.Pipeliner, keys []string, args ...any) *redis.Cmd {
+			return sweepScript.Eval(ctx, p, keys, args...)
+		})
+	}
+	if err != nil {
+		return 0, wrapRedis(err)
+	}
+	for shard, answer := range found {
+		woken, err := answer.StringSlice()
+		if err != nil {
+			return rung, wrapRedis(err)
+		}
+		s.bell.owe(shard, woken...)
+		rung += len(woken)
+	}
+	return rung, nil
+}
+
+// Replay makes a lead due at once for a connector: parked, waiting, or in step (its newest state is pushed once
+// more).
+func (s *Store) Replay(ctx context.Context, name, id string) error {
+	shard, ok := lead.ShardOf(id)
+	if !ok {
+		return ErrNotFound
+	}
+	answer, err := s.run(ctx, replayScript, shard, dueKey(prefixes[shard], name), name, id)
+	if err != nil {
+		return err
+	}
+	if answer[0] == "gone" {
+		return ErrNotFound
+	}
+	s.bell.owe(shard, answer[1:]...)
+	return nil
+}
+
+// ReplayParked replays every lead parked for a connector and reports how many. progress is told after each
+// hundred.
+func (s *Store) ReplayParked(ctx context.Context, name string, progress func(done int)) (int, error) {
+	done := 0
+	for _, prefix := range prefixes {
+		ids, err := s.client.ZRange(ctx, parkedKey(prefix, name), 0, -1).Result()
+		if err != nil {
+			return done, wrapRedis(err)
+		}
+		for _, id := range ids {
+			if err := s.Replay(ctx, name, id); err != nil && !errors.Is(err, ErrNotFound) {
+				return done, err
+			}
+			if done++; done%100 == 0 {
+				progress(done)
+			}
+		}
+	}
+	return done, nil
+}
+
+// Parked lists up to limit leads parked for a connector, oldest first.
+func (s *Store) Parked(ctx context.Context, name string, limit int) ([]Found, error) {
+	var all []Found
+	for _, prefix := range prefixes {
+		ids, err := s.client.ZRange(ctx, parkedKey(prefix, name), 0, int64(limit-len(all)-1)).Result()
+		if err != nil {
+			return nil, wrapRedis(err)
+		}
+		for _, id := range ids {
+			found, err := s.Get(ctx, id)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, found)
+		}
+		if len(all) >= limit {
+			break
+		}
+	}
+	return all, nil
+}
+
+// Totals is what is not in step of one connector.
+type Totals struct {
+	Backlog int64
+	Parked  int64
+	Oldest  time.Time // when the oldest change of the backlog was accepted; zero if there is none
+}
+
+// Totals reads the totals of connectors, by name.
+func (s *Store) Totals(ctx context.Context, names []string) (map[string]Totals, error) {
+	type read struct {
+		backlog, parked *redis.IntCmd
+		oldest          *redis.ZSliceCmd
+	}
+	reads := map[string][]read{}
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, name := range names {
+			for _, prefix := range prefixes {
+				reads[name] = append(reads[name], read{
+					p.ZCard(ctx, backlogKey(prefix, name)),
+					p.ZCard(ctx, parkedKey(prefix, name)),
+					p.ZRangeWithScores(ctx, backlogKey(prefix, name), 0, 0),
+				})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, wrapRedis(err)
+	}
+	totals := map[string]Totals{}
+	for name, shards := range reads {
+		var t Totals
+		for _, r := range shards {
+			t.Backlog += r.backlog.Val()
+			t.Parked += r.parked.Val()
+			for _, z := range r.oldest.Val() {
+				if at := time.UnixMilli(int64(z.Score)).UTC(); t.Oldest.IsZero() || at.Before(t.Oldest) {
+					t.Oldest = at
+				}
+			}
+		}
+		totals[name] = t
+	}
+	return totals, nil
+}

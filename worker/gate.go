@@ -1,0 +1,81 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/leadrelay/leadrelay/internal/store"
+)
+
+// heldProbe is the first wait before a held connector is probed, and heldProbeMax the longest: settings are
+// mended by people.
+const (
+	heldProbe    = 5 * time.Second
+	heldProbeMax = 2 * time.Minute
+)
+
+// pass says whether leads may go through.
+func (r *runner) pass() bool { return r.gate.Load().Opens(r.store.Now()) }
+
+// readGate takes over what another worker or an operator made of the gate.
+func (r *runner) readGate() {
+	ctx, cancel := context.WithTimeout(r.base, hold)
+	defer cancel()
+	gates, err := r.store.Gates(ctx)
+	if err != nil {
+		return // the sweeper reads it again
+	}
+	r.gate.Store(new(gates[r.Name]))
+}
+
+// closeGate spares the connector: it waits, or is probed with one lead from time to time. An operator's pause
+// stands above all.
+func (r *runner) closeGate(state store.GateState, reason string, until time.Time) {
+	now := r.store.Now()
+	before := *r.gate.Load()
+	if before.State == store.GatePaused {
+		return
+	}
+	g := store.Gate{State: state, Reason: reason, Since: now, Until: until}
+	if before.State == state {
+		g.Since = before.Since
+		g.Tries = before.Tries
+		if now.Before(before.Until) {
+			return // said already, by a push that was in flight beside this one
+		}
+		g.Tries++
+	}
+	switch state {
+	case store.GateDown:
+		g.Until = now.Add(r.Breaker.wait(g.Tries))
+	case store.GateHeld:
+		g.Until = now.Add(jittered(doubled(heldProbe, heldProbeMax, g.Tries)))
+	}
+	if before.State != state {
+		r.log.Warn("connector "+string(state), "reason", reason, "until", g.Until)
+	}
+	r.setGate(g)
+}
+
+// openGate lets leads through again after a push that the remote answered.
+func (r *runner) openGate() {
+	before := r.gate.Load()
+	if before.State != store.GateDown && before.State != store.GateHeld {
+		return
+	}
+	r.log.Info("connector well again", "after", r.store.Now().Sub(before.Since).Round(time.Millisecond))
+	r.failures.Store(0)
+	r.setGate(store.Gate{})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.base), hold)
+	defer cancel()
+	r.store.Sweep(ctx, []string{r.Name}) // else the sweeper will
+}
+
+func (r *runner) setGate(g store.Gate) {
+	r.gate.Store(&g)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.base), hold)
+	defer cancel()
+	if err := r.store.SetGate(ctx, r.Name, g); err != nil {
+		r.log.Warn("a gate could not be recorded", "error", err)
+	}
+}

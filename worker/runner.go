@@ -1,0 +1,279 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/store"
+)
+
+// runner pushes to one connector from this process. Nothing it waits for holds up another runner.
+type runner struct {
+	Connector
+	store   *store.Store
+	log     *slog.Logger
+	metrics *metrics
+
+	keyed   connectors.Keyed   // the connector's abilities, nil where it has not
+	finder  connectors.Finder  //
+	batcher connectors.Batcher //
+
+	slots  chan struct{} // one value for each push that may begin
+	turn   sync.Mutex    // held by the round that claims next, so that freed slots gather for one claim
+	bell   chan struct{} // has a value when the queue has a job
+	pushes sync.WaitGroup
+	base   context.Context // of pushes: outlives the jobs, ends when the worker gives up waiting
+
+	gate      atomic.Pointer[store.Gate]
+	failures  atomic.Int32 // remote failures in a row
+	throttles atomic.Int32 // throttled pushes in a row
+	probing   atomic.Bool
+
+	mu   sync.Mutex
+	held map[*store.Claim]*fence
+}
+
+func newRunner(c Connector, s *store.Store, log *slog.Logger, m *metrics) *runner {
+	if c.Limits.Scope == "" {
+		c.Limits.Scope = c.Name
+	}
+	if c.Limits.Concurrency > 0 {
+		c.Concurrency = min(c.Concurrency, c.Limits.Concurrency)
+	}
+	r := &runner{
+		Connector: c, store: s, log: log, metrics: m,
+		slots: make(chan struct{}, c.Concurrency), bell: make(chan struct{}, 1),
+		held: map[*store.Claim]*fence{},
+	}
+	r.keyed, _ = c.Connector.(connectors.Keyed)
+	r.finder, _ = c.Connector.(connectors.Finder)
+	r.batcher, _ = c.Connector.(connectors.Batcher)
+	for range c.Concurrency {
+		r.slots <- struct{}{}
+	}
+	r.gate.Store(&store.Gate{})
+	return r
+}
+
+// abilities tells what the connector can do, for the log.
+func (r *runner) abilities() string {
+	var all []string
+	if r.batcher != nil {
+		all = append(all, fmt.Sprintf("batches of %d", r.batcher.MaxBatch()))
+	}
+	if r.keyed != nil {
+		all = append(all, "keyed")
+	}
+	if r.finder != nil {
+		all = append(all, "finds")
+	}
+	if _, ok := r.Connector.Connector.(connectors.Checker); ok {
+		all = append(all, "checkable")
+	}
+	if r.Event {
+		all = append(all, "every revision")
+	}
+	return strings.Join(all, ", ")
+}
+
+func (r *runner) begin(pushing context.Context) { r.base = pushing }
+
+// ring says that the queue has a job.
+func (r *runner) ring() {
+	select {
+	case r.bell <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// hold is how long a fence holds unless it is renewed: a dead worker's leads wait no longer.
+	hold = 9 * time.Second
+	// roundFor bounds one job; a longer backlog goes on in the next.
+	roundFor = 30 * time.Second
+	// claimAtOnce bounds how many leads one claim takes for single pushes.
+	claimAtOnce = 32
+	// pushFor bounds a push or a batch, whatever the connector's own timeout.
+	pushFor = 2 * time.Minute
+)
+
+func newToken() string { return uuid.NewString() }
+
+// round pushes what is due of a shard until nothing is, or the gate closes.
+func (r *runner) round(ctx context.Context, shard int) {
+	for end := time.Now().Add(roundFor); time.Now().Before(end); {
+		found, ok := r.claimAndPush(ctx, shard)
+		if !ok {
+			return
+		}
+		if !found {
+			return
+		}
+	}
+	r.store.Ring(r.Name, shard)
+}
+
+// claimAndPush waits for free slots, claims as many leads and begins to push them. ok is false when the round
+// is over for another reason than that nothing is due.
+func (r *runner) claimAndPush(ctx context.Context, shard int) (found, ok bool) {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	slots := r.takeSlots(ctx)
+	if slots == 0 {
+		return false, false
+	}
+	if !r.pass() {
+		r.giveSlots(slots)
+		return false, false
+	}
+	claims, err := r.claim(ctx, shard, slots)
+	if err != nil {
+		r.giveSlots(slots)
+		if ctx.Err() == nil {
+			r.log.Warn("cannot claim", "error", err)
+		}
+		return false, false
+	}
+	if r.batcher != nil {
+		if len(claims) == 0 {
+			r.giveSlots(slots)
+			return false, true
+		}
+		r.start(claims, false)
+		return true, true
+	}
+	r.giveSlots(slots - len(claims))
+	for _, c := range claims {
+		r.start([]*store.Claim{c}, false)
+	}
+	return len(claims) > 0, true
+}
+
+// takeSlots waits for a slot and takes as many others as are free; a batch needs but one. 0 when ctx ends.
+func (r *runner) takeSlots(ctx context.Context) int {
+	select {
+	case <-r.slots:
+	case <-ctx.Done():
+		return 0
+	}
+	taken := 1
+	for r.batcher == nil && taken < claimAtOnce {
+		select {
+		case <-r.slots:
+			taken++
+			continue
+		default:
+		}
+		break
+	}
+	return taken
+}
+
+func (r *runner) giveSlots(n int) {
+	for range n {
+		r.slots <- struct{}{}
+	}
+}
+
+// claim takes up to n due leads of a shard; for a batch, as many as fit, the shard's first, then all others'.
+func (r *runner) claim(ctx context.Context, shard, n int) ([]*store.Claim, error) {
+	target := store.Connector{Name: r.Name, Event: r.Event}
+	if r.batcher == nil {
+		return r.fence(r.store.Claim(ctx, target, shard, n, newToken(), hold))
+	}
+	return r.fill(ctx, nil, shard)
+}
+
+// fill claims more leads until a batch is full, beginning at a shard.
+func (r *runner) fill(ctx context.Context, claims []*store.Claim, shard int) ([]*store.Claim, error) {
+	target := store.Connector{Name: r.Name, Event: r.Event}
+	for i := range lead.Shards {
+		room := r.batcher.MaxBatch() - len(claims)
+		if room <= 0 {
+			break
+		}
+		more, err := r.fence(r.store.Claim(ctx, target, (shard+i)%lead.Shards, room, newToken(), hold))
+		if err != nil && len(claims) == 0 {
+			return nil, err
+		}
+		claims = append(claims, more...)
+	}
+	return claims, nil
+}
+
+// fence keeps the fences of claims until drop.
+func (r *runner) fence(claims []*store.Claim, err error) ([]*store.Claim, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range claims {
+		r.held[c] = newFence(r.base, c.Until)
+	}
+	return claims, err
+}
+
+func (r *runner) fenceOf(c *store.Claim) *fence {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held[c]
+}
+
+func (r *runner) drop(c *store.Claim) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.held[c]; f != nil {
+		f.cancel()
+		delete(r.held, c)
+	}
+}
+
+// start pushes claims that go out together, in the one slot taken for them.
+func (r *runner) start(claims []*store.Claim, probe bool) {
+	r.pushes.Add(1)
+	go func() {
+		defer r.pushes.Done()
+		defer r.giveSlots(1)
+		r.sync(claims, probe)
+	}()
+}
+
+// probeIfDue sends one lead ahead when it is time to see whether the connector is well again.
+func (r *runner) probeIfDue(ctx context.Context) {
+	g := r.gate.Load()
+	if g.State != store.GateDown && g.State != store.GateHeld || r.store.Now().Before(g.Until) {
+		return
+	}
+	if !r.probing.CompareAndSwap(false, true) {
+		return
+	}
+	r.pushes.Add(1)
+	go func() {
+		defer r.pushes.Done()
+		defer r.probing.Store(false)
+		alone, err := r.store.Probe(ctx, r.Name, pushFor)
+		if err != nil || !alone {
+			return
+		}
+		defer r.store.EndProbe(context.WithoutCancel(ctx), r.Name)
+		target := store.Connector{Name: r.Name, Event: r.Event}
+		first := rand.IntN(lead.Shards)
+		for i := range lead.Shards {
+			claims, err := r.fence(r.store.Claim(ctx, target, (first+i)%lead.Shards, 1, newToken(), hold))
+			if err != nil {
+				return
+			}
+			if len(claims) == 1 && r.sync(claims, true) {
+				return
+			}
+		}
+	}()
+}

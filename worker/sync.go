@@ -1,0 +1,386 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/store"
+)
+
+// sync brings the remote up to the newest revision of each claimed lead, together where the connector takes
+// batches, and gives the fences back. It reports whether the remote was called.
+func (r *runner) sync(claims []*store.Claim, probe bool) (called bool) {
+	for len(claims) > 0 {
+		claims = slices.DeleteFunc(claims, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
+		if len(claims) == 0 {
+			return called
+		}
+		if !probe && !r.pass() {
+			r.handBack(claims, r.store.Now())
+			return called
+		}
+		endCall, claims2 := r.permit(claims, probe)
+		if len(claims2) == 0 {
+			return called
+		}
+		claims = claims2
+		called = true
+		results := r.push(claims)
+		endCall()
+		var changed []*store.Claim
+		for i, c := range claims {
+			if r.conclude(c, results[i], probe) {
+				changed = append(changed, c)
+			}
+		}
+		claims = changed
+	}
+	return called
+}
+
+// settledWithoutCall settles what needs no call: the delete of a lead that was never sent, and a lead the
+// filter leaves out where the remote has nothing of it. It reports whether the claim is done with.
+func (r *runner) settledWithoutCall(c *store.Claim) bool {
+	for {
+		left, err := r.leftOut(c)
+		switch {
+		case err != nil:
+			if !r.conclude(c, result{err: err}, false) {
+				return true
+			}
+			continue
+		case c.Change.Op == lead.Delete && !r.mayBeThere(c):
+			c.Record = store.Record{Synced: c.Change.Lead.Revision}
+		case left && (r.Event || !r.mayBeThere(c)):
+			c.Record = skipped(c, r.store.Now())
+		default:
+			return false
+		}
+		more, err := r.settle(c, store.Done, time.Time{})
+		if err != nil || !more {
+			r.drop(c)
+			return true
+		}
+	}
+}
+
+// leftOut says whether the connector's filter leaves this state of the lead out. A delete is for everyone who
+// has the lead.
+func (r *runner) leftOut(c *store.Claim) (bool, error) {
+	if c.Change.Op == lead.Delete {
+		return false, nil
+	}
+	match, err := r.Filter.Match(c.Change.Lead)
+	return !match, err
+}
+
+// mayBeThere says whether the remote may have anything of the lead.
+func (r *runner) mayBeThere(c *store.Claim) bool {
+	return c.Record.Sent || c.Record.Ref != "" || len(c.Record.Tried) > 0
+}
+
+// result is the outcome of one claim's push.
+type result struct {
+	ref     string
+	removed bool // the record was taken away: the filter leaves the lead out now
+	err     error
+}
+
+// push calls the connector for claims that go out together. It makes sure first that nothing an earlier push
+// may have left behind is orphaned or doubled.
+func (r *runner) push(claims []*store.Claim) []result {
+	results := make([]result, len(claims))
+	var items []connectors.Item
+	var whose []int
+	for i, c := range claims {
+		ctx := r.fenceOf(c)
+		if err := ctx.Err(); err != nil {
+			results[i].err = err
+			continue
+		}
+		change, err := r.prepare(ctx, c)
+		if err != nil {
+			results[i].err = err
+			continue
+		}
+		results[i].removed = change.Op == lead.Delete && c.Change.Op != lead.Delete
+		items = append(items, connectors.Item{Change: change, Ref: c.Record.Ref})
+		whose = append(whose, i)
+	}
+	if len(items) == 0 {
+		return results
+	}
+	began := time.Now()
+	if r.batcher != nil {
+		ctx, cancel := r.together(claims)
+		answers := r.batcher.PushBatch(ctx, items)
+		cancel()
+		for k, i := range whose {
+			if k < len(answers) {
+				results[i].ref, results[i].err = answers[k].Ref, answers[k].Err
+			} else {
+				results[i].err = &connectors.Error{Fault: connectors.Unknown, Err: errors.New("the batch answered for fewer leads than it was given")}
+			}
+		}
+	} else {
+		for k, i := range whose {
+			results[i].ref, results[i].err = r.Connector.Connector.Push(r.fenceOf(claims[i]), items[k].Change, items[k].Ref)
+		}
+	}
+	r.metrics.latency.WithLabelValues(r.Name).Observe(time.Since(began).Seconds())
+	return results
+}
+
+// together is a context that ends with the first of the claims' fences.
+func (r *runner) together(claims []*store.Claim) (context.Context, context.CancelFunc) {
+	first := r.fenceOf(claims[0])
+	ctx, cancel := context.WithCancel(first)
+	for _, c := range claims[1:] {
+		stop := context.AfterFunc(r.fenceOf(c), cancel)
+		context.AfterFunc(ctx, func() { stop() })
+	}
+	return ctx, cancel
+}
+
+// prepare makes the next call for a claim safe to repeat and returns the change to push.
+func (r *runner) prepare(ctx context.Context, c *store.Claim) (lead.Change, error) {
+	change := c.Change
+	if left, _ := r.leftOut(c); left {
+		change.Op = lead.Delete
+	}
+	if r.Event {
+		return change, nil
+	}
+	key := ""
+	if r.keyed != nil && change.Op != lead.Delete {
+		key = r.keyed.Key(change.Lead)
+		if key != c.Record.Ref && !slices.Contains(c.Record.Tried, key) {
+			// Known before the call goes out: whatever becomes of it, the record it may leave is found again.
+			c.Record.Tried = append(c.Record.Tried, key)
+			c.Record.Sent = true
+			if err := r.store.Note(ctx, c); err != nil {
+				return change, err
+			}
+		}
+	}
+	for _, tried := range slices.Clone(c.Record.Tried) {
+		if tried == key || tried == c.Record.Ref {
+			continue
+		}
+		if change.Op == lead.Delete && c.Record.Ref == "" {
+			c.Record.Ref = tried // deleted by the push itself
+			continue
+		}
+		orphan := lead.Change{ID: change.ID, Op: lead.Delete, Lead: lead.Lead{ID: change.Lead.ID, Revision: change.Lead.Revision}, Time: change.Time}
+		if _, err := r.Connector.Connector.Push(ctx, orphan, tried); err != nil {
+			return change, err
+		}
+		c.Record.Tried = slices.DeleteFunc(c.Record.Tried, func(k string) bool { return k == tried })
+	}
+	if r.finder != nil && r.keyed == nil && c.Record.Ref == "" && c.Record.Sent {
+		// An earlier create had no answer; creating again could make a second record.
+		ref, found, err := r.finder.Find(ctx, change.Lead)
+		if err != nil {
+			return change, err
+		}
+		if found {
+			c.Record.Ref = ref
+		}
+	}
+	if change.Op != lead.Delete {
+		change.Op = lead.Update
+		if c.Record.Ref == "" {
+			change.Op = lead.Create
+		}
+	}
+	return change, nil
+}
+
+// conclude records what became of a push. It reports whether the claim goes on with a newer change.
+func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
+	now := r.store.Now()
+	id, revision := c.Change.Lead.ID, c.Change.Lead.Revision
+	if errors.Is(got.err, store.ErrFenceLost) {
+		r.drop(c)
+		return false
+	}
+	if got.err == nil {
+		r.failures.Store(0)
+		r.throttles.Store(0)
+		r.metrics.synced.WithLabelValues(r.Name).Inc()
+		before := c.Record
+		switch {
+		case got.removed:
+			c.Record = skipped(c, now)
+		case c.Change.Op == lead.Delete:
+			c.Record = store.Record{Synced: revision}
+		default:
+			c.Record = synced(c, got.ref, now)
+		}
+		r.log.Debug("in step", "lead", id, "revision", revision)
+		more, err := r.settle(c, store.Done, time.Time{})
+		if errors.Is(err, store.ErrFenceLost) {
+			c.Record.Tried = before.Tried
+			if c.Record.Ref == "" {
+				c.Record.Ref = before.Ref
+			}
+		}
+		r.afterSettle(c, more, err, true)
+		r.openGate()
+		return more
+	}
+
+	if r.base.Err() != nil {
+		// Cut short by our own shutdown: not the remote's failure.
+		c.Record.Sent = true
+		more, err := r.settle(c, store.Later, now)
+		r.afterSettle(c, more, err, true)
+		return false
+	}
+	v := r.after(c, got.err, now, probe)
+	v.record.Sent = v.record.Sent || r.callMayHaveGone(got.err)
+	fault, reason := v.record.Fault, v.record.Reason
+	r.metrics.failed.WithLabelValues(r.Name, fault).Inc()
+	r.log.Warn("push failed", "lead", id, "revision", revision, "fault", fault, "error", reason, "then", string(v.verb), "attempt", v.record.Attempts)
+	c.Record = v.record
+	if v.gate != store.GateOpen {
+		r.closeGate(v.gate, reason, v.until)
+	}
+	more, err := r.settle(c, v.verb, v.at)
+	r.afterSettle(c, more, err, c.Record.Sent)
+	if v.record.Fault == connectors.Lead.String() {
+		r.failures.Store(0)
+		r.openGate() // it refused this lead, so it is there
+	}
+	return more
+}
+
+// callMayHaveGone says whether a failed push may have left something at the remote. Only a refusal of the lead
+// or of the settings, and a request to wait, say for sure that it did not.
+func (r *runner) callMayHaveGone(err error) bool {
+	fault, _ := connectors.FaultOf(err)
+	return fault == connectors.Remote || fault == connectors.Unknown
+}
+
+// afterSettle gives up the claim's fence unless it goes on. Where the fence was lost although a call went out,
+// the remote may hold something older than the store: it is made good.
+func (r *runner) afterSettle(c *store.Claim, more bool, err error, called bool) {
+	if more && err == nil {
+		if f := r.fenceOf(c); f != nil {
+			f.until.Store(c.Until.UnixNano())
+		}
+		return
+	}
+	r.drop(c)
+	if errors.Is(err, store.ErrFenceLost) && called && (!r.Event || c.Change.Op == lead.Delete) {
+		r.log.Warn("a push outlived its fence; its lead is pushed again", "lead", c.Change.Lead.ID)
+		if err := r.retryRedis(func(ctx context.Context) error { return r.store.Reopen(ctx, c) }); err != nil {
+			r.log.Error("cannot make good a late push", "lead", c.Change.Lead.ID, "error", err)
+		}
+	}
+}
+
+// settle is store.Settle, tried again for as long as the fence would hold when Redis does not answer. An
+// outcome that cannot be recorded is found again when the fence lapses.
+func (r *runner) settle(c *store.Claim, verb store.Verb, at time.Time) (more bool, err error) {
+	record := c.Record
+	err = r.retryRedis(func(ctx context.Context) (err error) {
+		c.Record = record
+		more, err = r.store.Settle(ctx, c, verb, at, hold)
+		return err
+	})
+	if err != nil && !errors.Is(err, store.ErrFenceLost) {
+		r.log.Warn("an outcome could not be recorded", "lead", c.Change.Lead.ID, "error", err)
+	}
+	return more, err
+}
+
+func (r *runner) retryRedis(do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.base), hold)
+	defer cancel()
+	for wait := 50 * time.Millisecond; ; wait *= 2 {
+		err := do(ctx)
+		if err == nil || errors.Is(err, store.ErrFenceLost) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// handBack gives claims back as they were, due at a time.
+func (r *runner) handBack(claims []*store.Claim, at time.Time) {
+	for _, c := range claims {
+		r.settle(c, store.Later, at)
+		r.drop(c)
+	}
+}
+
+// waitHere is how long claims wait for a vendor's limit before they are handed back for later.
+const waitHere = 3 * time.Second
+
+// permit waits for the vendor's limits. It returns how to say that the call is over, and the claims to push: as
+// they are after the wait, and as many more as fit in the batch. Waiting is not an attempt.
+func (r *runner) permit(claims []*store.Claim, probe bool) (endCall func(), granted []*store.Claim) {
+	l := store.Limits(r.Limits)
+	if l.Concurrency == 0 && l.Rate == 0 {
+		return func() {}, claims
+	}
+	ctx := r.base
+	token := newToken()
+	began := time.Now()
+	for {
+		wait, err := r.store.Permit(ctx, l, token, pushFor)
+		if err == nil && wait == 0 {
+			break
+		}
+		if err != nil || wait > waitHere || time.Since(began) > waitHere {
+			r.handBack(claims, r.store.Now().Add(max(wait, 100*time.Millisecond)))
+			return nil, nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			r.handBack(claims, r.store.Now())
+			return nil, nil
+		}
+	}
+	endCall = func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hold)
+		defer cancel()
+		r.store.EndCall(ctx, l, token)
+	}
+	if time.Since(began) > 20*time.Millisecond {
+		claims = slices.DeleteFunc(claims, func(c *store.Claim) bool {
+			err := r.store.Refresh(ctx, c, hold)
+			if err != nil {
+				r.drop(c)
+				return true
+			}
+			r.fenceOf(c).until.Store(c.Until.UnixNano())
+			return r.settledWithoutCall(c)
+		})
+		if r.batcher != nil && !probe {
+			shard := 0
+			if len(claims) > 0 {
+				shard, _ = lead.ShardOf(claims[0].Change.Lead.ID)
+			}
+			all, err := r.fill(ctx, claims, shard)
+			if err == nil {
+				claims = all
+				claims = slices.DeleteFunc(claims, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
+			}
+		}
+	}
+	if len(claims) == 0 {
+		endCall()
+	}
+	return endCall, claims
+}
