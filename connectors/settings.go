@@ -342,7 +342,7 @@ func UnknownKey(key string, known []string) error {
 
 // Nearest returns the one of known that word most looks like a slip of, or "".
 func Nearest(word string, known []string) string {
-	best, distance := "", 1+len(word)/2
+	best, distance := "", 1+(len(word)+1)/2
 	for _, k := range known {
 		if d := editDistance(word, k); d < distance {
 			best, distance = k, d

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,17 +15,21 @@ import (
 type fence struct {
 	context.Context
 	cancel context.CancelFunc
+	name   store.Fence
 	until  atomic.Int64 // Unix ns
 }
 
-func newFence(base context.Context, until time.Time) *fence {
-	f := &fence{}
+func newFence(base context.Context, c *store.Claim) *fence {
+	f := &fence{name: c.Fence()}
 	f.Context, f.cancel = context.WithTimeout(base, pushFor)
-	f.until.Store(until.UnixNano())
+	f.until.Store(c.Until.UnixNano())
 	return f
 }
 
 func (f *fence) lapsed() bool { return time.Now().UnixNano() >= f.until.Load() }
+
+// cut says whether the fence, and not the time a push may take, ended the calls.
+func (f *fence) cut() bool { return f.lapsed() || errors.Is(f.Context.Err(), context.Canceled) }
 
 func (f *fence) Err() error {
 	if err := f.Context.Err(); err != nil {
@@ -45,39 +51,31 @@ func (r *runner) keepFences(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		var claims []*store.Claim
+		var fences []*fence
+		var names []store.Fence
 		r.mu.Lock()
-		for c, f := range r.held {
+		for _, f := range r.held {
 			if f.lapsed() {
 				f.cancel()
 			} else {
-				claims = append(claims, c)
+				fences, names = append(fences, f), append(names, f.name)
 			}
 		}
 		r.mu.Unlock()
-		if len(claims) == 0 {
+		if len(fences) == 0 {
 			continue
 		}
 		until := time.Now().Add(hold)
-		lost, err := r.store.Renew(ctx, r.Name, claims, hold)
+		lost, err := r.store.Renew(ctx, r.Name, names, hold)
 		if err != nil {
 			continue // they lapse unless the next tick succeeds
 		}
-		gone := map[string]bool{}
-		for _, id := range lost {
-			gone[id] = true
-		}
-		r.mu.Lock()
-		for _, c := range claims {
-			f := r.held[c]
-			switch {
-			case f == nil:
-			case gone[c.Change.Lead.ID]:
+		for _, f := range fences {
+			if slices.Contains(lost, f.name.ID) {
 				f.cancel()
-			default:
+			} else {
 				f.until.Store(until.UnixNano())
 			}
 		}
-		r.mu.Unlock()
 	}
 }

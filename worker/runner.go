@@ -216,7 +216,7 @@ func (r *runner) fence(claims []*store.Claim, err error) ([]*store.Claim, error)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range claims {
-		r.held[c] = newFence(r.base, c.Until)
+		r.held[c] = newFence(r.base, c)
 	}
 	return claims, err
 }

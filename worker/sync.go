@@ -234,8 +234,8 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 		return more
 	}
 
-	if r.base.Err() != nil {
-		// Cut short by our own shutdown: not the remote's failure.
+	if f := r.fenceOf(c); r.base.Err() != nil || f.cut() {
+		// Cut short by our own shutdown or a lost fence: not the remote's failure.
 		c.Record.Sent = true
 		more, err := r.settle(c, store.Later, now)
 		r.afterSettle(c, more, err, true)

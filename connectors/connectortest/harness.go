@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
 // Record is one record a stand-in vendor holds.
@@ -17,10 +18,12 @@ type Record struct {
 }
 
 // Vendor is a stand-in of an outside system that can list what it holds. The kit puts its own misbehaving
-// layer before the HTTP ones, so a stand-in only needs to behave.
+// layer before the HTTP ones, so a stand-in only needs to behave. It is used by several goroutines at once.
 type Vendor interface {
 	// Records lists what a person would see there now: archived and deleted records are left out.
 	// An event connector's stand-in lists one Record per lead that was created and not deleted.
+	//
+	// The kit finds a lead's record by the lead's id, in Key or in a field, or by its address in a field.
 	Records() []Record
 }
 
@@ -48,9 +51,20 @@ type Harness struct {
 	// Secrets are the values in Settings that must never show in an error, a log line or a printed config.
 	Secrets []string
 
-	// Faults says what a status means where it is not connectors.StatusError's rule.
+	// Required are the keys of Settings without which the connector must refuse to open.
+	Required []string
+
+	// Faults says what a status means where it is not connectors.StatusError's rule. It is the meaning of a
+	// status that comes with a JSON body; without one, a fault that is retried is right as well.
 	Faults map[int]connectors.Fault
 
 	// KeyedByEmail is set where two leads of one address share a record.
 	KeyedByEmail bool
+
+	// SignIn tells requests that only fetch a token; they always reach the vendor. nil: those whose path ends
+	// in /token.
+	SignIn func(*http.Request) bool
+
+	// BadLead makes a lead that the vendor refuses as it is (a Lead fault). nil: there is none.
+	BadLead func(lead.Lead) lead.Lead
 }

@@ -64,6 +64,7 @@ type process struct {
 	front *httptest.Server
 	store *store.Store
 	dead  atomic.Bool
+	armed atomic.Bool // it has started; from now on it can die
 	stop  context.CancelFunc
 	ended chan struct{}
 }
@@ -119,11 +120,15 @@ func (w *world) start(steps step) *process {
 			p.store.Close()
 		}
 	})
+	p.armed.Store(true)
 	return p
 }
 
 // kill makes everything the process does from now on fail, as after kill -9.
-func (p *process) kill() { p.dead.Store(true) }
+func (p *process) kill() {
+	p.dead.Store(true)
+	p.stop() // nothing it does on its way out has an effect; it only saves the test's time
+}
 
 // shutdown ends the process in good order.
 func (p *process) shutdown() {
@@ -143,7 +148,7 @@ func (m *mortal) at(name string, after bool) error {
 	if m.process.dead.Load() {
 		return errDead
 	}
-	if m.steps != nil && m.steps(name, after) {
+	if m.steps != nil && m.process.armed.Load() && m.steps(name, after) {
 		m.process.kill()
 		return errDead
 	}
@@ -258,18 +263,7 @@ func (p *process) inStep() {
 	for _, r := range p.world.remotes {
 		names = append(names, r.name)
 	}
-	p.world.eventually("every connector in step", func() bool {
-		totals, err := p.store.Totals(context.Background(), names)
-		if err != nil {
-			return false
-		}
-		for _, t := range totals {
-			if t.Backlog > 0 {
-				return false
-			}
-		}
-		return true
-	})
+	p.world.eventually("every connector in step", func() bool { return inStepNow(p, names...) })
 }
 
 // eventually waits for a condition.
@@ -329,6 +323,7 @@ type call struct {
 	ctx     context.Context
 	op      string
 	change  lead.Change
+	process *process
 	applied bool // false: asked before anything is done; true: asked with the change applied, the answer not sent
 }
 
@@ -435,7 +430,7 @@ func (c *client) moment(ctx context.Context, op string, change lead.Change, appl
 		return errDead
 	}
 	if c.remote.behave != nil {
-		if err := c.remote.behave(&call{ctx, op, change, applied}); err != nil {
+		if err := c.remote.behave(&call{ctx, op, change, c.process, applied}); err != nil {
 			return err
 		}
 	}
@@ -498,4 +493,20 @@ func (b *syncBuffer) String() string {
 // fault is a connector's error.
 func fault(f connectors.Fault, text string) error {
 	return &connectors.Error{Fault: f, Err: errors.New(text)}
+}
+
+var storeQuery = store.Query{Limit: 100}
+
+// inStepNow says whether no backlog is left.
+func inStepNow(p *process, names ...string) bool {
+	totals, err := p.store.Totals(context.Background(), names)
+	if err != nil {
+		return false
+	}
+	for _, t := range totals {
+		if t.Backlog > 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -180,13 +180,19 @@ func (s *Store) Reopen(ctx context.Context, c *Claim) error {
 	return nil
 }
 
-// Renew prolongs the fences of claims of one connector. It returns the ids whose fence was lost.
-func (s *Store) Renew(ctx context.Context, name string, claims []*Claim, hold time.Duration) (lost []string, err error) {
+// Fence names a claim's fence.
+type Fence struct{ ID, Token string }
+
+// Fence returns the claim's fence.
+func (c *Claim) Fence() Fence { return Fence{c.Change.Lead.ID, c.Token} }
+
+// Renew prolongs fences of one connector. It returns the ids whose fence was lost.
+func (s *Store) Renew(ctx context.Context, name string, fences []Fence, hold time.Duration) (lost []string, err error) {
 	due := s.clock.Now().Add(hold).UnixMilli()
 	var shards [lead.Shards][]any
-	for _, c := range claims {
-		shard, _ := lead.ShardOf(c.Change.Lead.ID)
-		shards[shard] = append(shards[shard], c.Change.Lead.ID, c.Token)
+	for _, f := range fences {
+		shard, _ := lead.ShardOf(f.ID)
+		shards[shard] = append(shards[shard], f.ID, f.Token)
 	}
 	for shard, pairs := range shards {
 		if len(pairs) == 0 {

@@ -1,0 +1,40 @@
+//go:build unix
+
+package csv
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// keepOwner gives file the owner and group that info has, as far as we may: who could open the sheet still can.
+func keepOwner(file *os.File, info fs.FileInfo) {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		if file.Chown(int(stat.Uid), int(stat.Gid)) != nil {
+			file.Chown(-1, int(stat.Gid))
+		}
+	}
+}
+
+// writable asks whether names may be made in a folder, without making one.
+func writable(folder string) error {
+	if err := syscall.Access(folder, 2 /* W_OK */); err != nil {
+		return &fs.PathError{Op: "write", Path: folder, Err: err}
+	}
+	return nil
+}
+
+// syncFolder makes the names in a folder last. Some file systems know no such thing and say so.
+func syncFolder(folder string) error {
+	d, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+		return err
+	}
+	return nil
+}

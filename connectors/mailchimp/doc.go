@@ -1,0 +1,67 @@
+// Package mailchimp keeps the members of one Mailchimp audience (a list, in the API) in step with the leads,
+// through the Marketing API 3.0.
+//
+// # Settings
+//
+//	connectors:
+//	  - name: newsletter
+//	    type: mailchimp
+//	    settings:
+//	      api_key_file: /run/secrets/mailchimp   # or api_key; it ends in the data centre, as in …-us21
+//	      list_id: a1b2c3d4e5
+//	      status_if_new: subscribed              # what a new member becomes (this is the default); or pending,
+//	                                             # unsubscribed, transactional, cleaned
+//	      status_if_archived: pending            # what a returning member becomes; see Consent
+//	      on_delete: archive                     # or delete-permanent; see Deletes
+//	      timeout: 30s                           # of one request
+//	      base_url: https://us21.api.mailchimp.com   # default: the key's data centre
+//	    fields:                                  # to is the merge tag; these two are the default
+//	      - {to: FNAME, from: first_name}
+//	      - {to: LNAME, from: last_name}
+//
+// A member is keyed by the MD5 hash of the lower-cased address, so two leads of one address share a member.
+// Merge fields get texts: what the lead lacks is sent as "" and thereby cleared, a list is joined with commas.
+// Only a custom field that is an object goes out as one, as address fields need it.
+//
+// # Consent
+//
+// The status of a member who is there is never touched: an update does not subscribe who has unsubscribed.
+//
+// An archived member is not there for whoever looks at the audience, so the next change of a lead that has one
+// brings it back. The API does not tell whether the person had unsubscribed before
+// (https://github.com/brandonseydel/MailChimp.Net/issues/529), and setting subscribed may overrule that. So
+// status_if_archived is pending where status_if_new is subscribed: Mailchimp asks the person by mail, once. Else
+// it is what status_if_new is. To keep somebody out, unsubscribe the member or delete the lead; to archive the
+// member by hand lasts until the lead changes.
+//
+// A changed address keeps the member with its history and status. Where Mailchimp refuses to change it (there is
+// a member of the new address already, or the old one unsubscribed), the new address is written as a member of
+// its own that is as much subscribed as the old one was, and then the old one is archived.
+//
+// # Deletes
+//
+// on_delete: archive takes the member out of the audience; Mailchimp keeps the data and the person may come back.
+// Mailchimp archives no pending member, so that is unsubscribed first, and no cleaned (bounced) one at all: that
+// stays where it is.
+//
+// on_delete: delete-permanent erases all personal data. It also makes it impossible to import that address ever
+// again: a later, genuine lead of the same person is refused as blocked by consent until the person signs up
+// through Mailchimp's own form. A former address that was archived for a change of address is not erased.
+//
+// # Errors
+//
+// "blocked by consent" is a lead's fault that no retry mends: the person unsubscribed, bounced or was erased and
+// must subscribe again by a form of Mailchimp's. Other 400s are the lead's fault, too, an invalid address or a
+// missing required merge field among them. 401, 403 and a missing audience are setup; 429 and a 403 that is not
+// JSON are throttling.
+//
+// # Sources
+//
+//   - https://mailchimp.com/developer/marketing/api/list-members/
+//   - https://mailchimp.com/developer/marketing/docs/merge-fields/
+//   - https://mailchimp.com/developer/marketing/docs/errors/
+//   - https://mailchimp.com/developer/marketing/docs/fundamentals/ (limits)
+//   - https://mailchimp.com/help/archive-unarchive-contacts/
+//
+// Mailchimp publishes no client for Go, and seven calls need none.
+package mailchimp

@@ -1,0 +1,339 @@
+package mailchimp
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi2"
+	"github.com/getkin/kin-openapi/openapi2conv"
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/leadrelay/leadrelay/connectors/connectortest"
+)
+
+const (
+	testKey  = "0123456789abcdef0123456789abcdef-us21"
+	testList = "a1b2c3d4e5"
+)
+
+// vendor is a stand-in of Mailchimp with one audience. It does what the vendor documents and what is told of it
+// in the threads that the connector names; where nobody knows, it does what would hurt most.
+type vendor struct {
+	t testing.TB
+
+	mu       sync.Mutex
+	tags     []string // merge fields of the audience
+	members  map[string]*stored
+	erased   map[string]bool // hashes that were deleted permanently
+	requests []recorded
+}
+
+type stored struct {
+	email, status string
+	optedOut      bool // by the person: setting subscribed is refused
+	merge         map[string]any
+}
+
+type recorded struct {
+	method, path string // path with its query
+	header       http.Header
+	body         []byte
+}
+
+func newVendor(t testing.TB) *vendor {
+	return &vendor{
+		t: t, members: map[string]*stored{}, erased: map[string]bool{},
+		tags: []string{"FNAME", "LNAME", "PHONE", "COMPANY", "NOTE", "SOURCE", "BUDGET", "OK", "TAGS", "ADDRESS"},
+	}
+}
+
+func (v *vendor) Records() []connectortest.Record {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var records []connectortest.Record
+	for key, m := range v.members {
+		if m.status == archived {
+			continue
+		}
+		fields := map[string]string{"EMAIL": m.email, "status": m.status}
+		for tag, value := range m.merge {
+			fields[tag] = fmt.Sprint(value)
+		}
+		records = append(records, connectortest.Record{Key: key, Fields: fields})
+	}
+	return records
+}
+
+// member returns a copy of what is held of an address, and whether there is anything, archived or not.
+func (v *vendor) member(address string) (stored, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	m, ok := v.members[hash(address)]
+	if !ok {
+		return stored{}, false
+	}
+	return *m, true
+}
+
+// edit does what a person or an operator does in Mailchimp itself.
+func (v *vendor) edit(address string, change func(m *stored)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	change(v.members[hash(address)])
+}
+
+func unsubscribe(m *stored) { m.status, m.optedOut = unsubscribed, true }
+
+// calls returns the requests since the last call of calls.
+func (v *vendor) calls() []recorded {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	calls := v.requests
+	v.requests = nil
+	return calls
+}
+
+func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	body, _ := io.ReadAll(r.Body)
+	v.requests = append(v.requests, recorded{r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
+	r.Body = io.NopCloser(bytes.NewReader(body))
+
+	answer := httptest.NewRecorder()
+	v.answer(answer, r, body)
+	if spec := loadSpec(); spec != nil {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if err := spec.check(r, answer); err != nil {
+			v.t.Errorf("%s %s: not by the vendor's description: %v", r.Method, r.URL.Path, err)
+		}
+	}
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	w.Write(answer.Body.Bytes())
+}
+
+func (v *vendor) answer(w http.ResponseWriter, r *http.Request, body []byte) {
+	if _, password, _ := r.BasicAuth(); password != testKey {
+		problem(w, 401, "API Key Invalid", "Your API key may be invalid, or you've attempted to access the wrong datacenter.")
+		return
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, "/3.0/lists/"+testList)
+	if !ok {
+		notFound(w)
+		return
+	}
+	key, isMember := strings.CutPrefix(path, "/members/")
+	key, erase := strings.CutSuffix(key, "/actions/delete-permanent")
+	if key != "" && !isMember || strings.Contains(key, "/") {
+		key = ""
+	}
+	var change struct {
+		Email       string         `json:"email_address"`
+		StatusIfNew string         `json:"status_if_new"`
+		Status      string         `json:"status"`
+		Merge       map[string]any `json:"merge_fields"`
+	}
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &change); err != nil {
+			problem(w, 400, "JSON Parse Error", "We encountered an unspecified JSON parsing error.")
+			return
+		}
+	}
+	m := v.members[key]
+
+	switch {
+	case r.Method == "GET" && path == "":
+		reply(w, 200, map[string]any{"id": testList})
+		return
+	case r.Method == "GET" && path == "/merge-fields":
+		fields := []any{}
+		for _, tag := range v.tags {
+			fields = append(fields, map[string]any{"tag": tag})
+		}
+		reply(w, 200, map[string]any{"merge_fields": fields})
+		return
+	case key == "":
+		notFound(w)
+		return
+	case r.Method == "PUT" && m == nil:
+		if v.refuses(w, change.Email, change.Merge) {
+			return
+		}
+		if change.Status == "" {
+			change.Status = change.StatusIfNew
+		}
+		key = hash(change.Email) // whatever the path says
+		if v.members[key] != nil {
+			problem(w, 400, "Member Exists", change.Email+" is already a list member. Use PUT to insert or update list members.")
+			return
+		}
+		m = &stored{email: change.Email, status: change.Status, merge: map[string]any{}}
+		for _, tag := range v.tags {
+			m.merge[tag] = ""
+		}
+		v.members[key] = m
+	case m == nil:
+		notFound(w)
+		return
+	case r.Method == "POST" && erase:
+		delete(v.members, key)
+		v.erased[key] = true
+		w.WriteHeader(204)
+		return
+	case r.Method == "DELETE":
+		if m.status == cleaned || m.status == pending || m.status == archived {
+			problem(w, 405, "Method Not Allowed", "This list member cannot be removed. Can not archive a contact that is bounced, pending or archived")
+			return
+		}
+		m.status, m.optedOut = archived, false
+		w.WriteHeader(204)
+		return
+	case r.Method == "GET":
+	case r.Method == "PUT" || r.Method == "PATCH":
+		if change.Email == "" {
+			change.Email = m.email
+		}
+		if v.refuses(w, change.Email, change.Merge) {
+			return
+		}
+		moved := hash(change.Email)
+		if moved != key && (v.members[moved] != nil || m.status == unsubscribed || m.status == cleaned) {
+			problem(w, 400, "Invalid Resource", fmt.Sprintf("%q is already in this list, or %s is not subscribed.", change.Email, m.email))
+			return
+		}
+		if change.Status == subscribed && m.optedOut {
+			problem(w, 400, "Member In Compliance State", m.email+" is in a compliance state due to unsubscribe, bounce, or compliance review and cannot be subscribed.")
+			return
+		}
+		delete(v.members, key)
+		key = moved
+		v.members[key] = m
+		m.email = change.Email
+		if change.Status != "" {
+			m.status = change.Status
+		}
+	default:
+		problem(w, 405, "Method Not Allowed", "The requested method and resource are not compatible.")
+		return
+	}
+	for tag, value := range change.Merge {
+		if slices.Contains(v.tags, tag) { // others are dropped without a word
+			m.merge[tag] = value
+		}
+	}
+	reply(w, 200, map[string]any{"id": key, "email_address": m.email, "status": m.status, "merge_fields": m.merge, "list_id": testList})
+}
+
+// refuses answers what is wrong with the record itself.
+func (v *vendor) refuses(w http.ResponseWriter, address string, merge map[string]any) bool {
+	switch {
+	case strings.HasSuffix(address, "@refused.example"):
+		problem(w, 400, "Invalid Resource", address+" looks fake or invalid, please enter a real email address.")
+	case v.erased[hash(address)]:
+		problem(w, 400, "Forgotten Email Not Subscribed", address+" was permanently deleted and cannot be re-imported. The contact must re-subscribe to get back on the list.")
+	case merge["PHONE"] == "refused":
+		w.Header().Set("Content-Type", "application/problem+json; charset=utf-8")
+		w.WriteHeader(400)
+		fmt.Fprint(w, `{"type":"https://mailchimp.com/developer/marketing/docs/errors/","title":"Invalid Resource","status":400,`+
+			`"detail":"Your merge fields were invalid.","instance":"i","errors":[{"field":"PHONE","message":"Please enter a phone, not refused"}]}`)
+	default:
+		return false
+	}
+	return true
+}
+
+func notFound(w http.ResponseWriter) {
+	problem(w, 404, "Resource Not Found", "The requested resource could not be found.")
+}
+
+func problem(w http.ResponseWriter, status int, title, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json; charset=utf-8")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{
+		"type": "https://mailchimp.com/developer/marketing/docs/errors/", "title": title, "status": status, "detail": detail, "instance": "4b1c",
+	})
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body)
+}
+
+// spec is the vendor's own description of the API.
+type spec struct{ router routers.Router }
+
+// loadSpec reads the description once; nil where SPEC_DIR is not set, see TestRequestsAreByTheVendorsDescription.
+var loadSpec = sync.OnceValue(func() *spec {
+	dir := os.Getenv("SPEC_DIR")
+	if dir == "" {
+		return nil
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "mailchimp", "lists-*.yaml"))
+	if len(files) != 1 {
+		panic(fmt.Sprintf("SPEC_DIR holds %d descriptions of Mailchimp's lists", len(files)))
+	}
+	must := func(err error) {
+		if err != nil {
+			panic("the vendor's description: " + err.Error())
+		}
+	}
+	text, err := os.ReadFile(files[0])
+	must(err)
+	var tree any
+	must(yaml.Unmarshal(text, &tree))
+	text, err = json.Marshal(tree)
+	must(err)
+	var old openapi2.T
+	must(json.Unmarshal(text, &old))
+	for _, item := range old.Paths {
+		for _, operation := range item.Operations() {
+			operation.Produces = old.Produces // the conversion forgets that these are the same for all
+		}
+	}
+	doc, err := openapi2conv.ToV3(&old)
+	must(err)
+	doc.Servers = openapi3.Servers{{URL: old.BasePath}}
+	router, err := gorillamux.NewRouter(doc)
+	must(err)
+	return &spec{router}
+})
+
+// check validates a request and, so that the stand-in stays honest, the answer to it.
+func (s *spec) check(r *http.Request, answer *httptest.ResponseRecorder) error {
+	route, parameters, err := s.router.FindRoute(r)
+	if err != nil {
+		return err
+	}
+	input := &openapi3filter.RequestValidationInput{
+		Request: r, PathParams: parameters, Route: route,
+		Options: &openapi3filter.Options{
+			AuthenticationFunc: openapi3filter.NoopAuthenticationFunc,
+			MultiError:         true,
+		},
+	}
+	if err := openapi3filter.ValidateRequest(r.Context(), input); err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	output := &openapi3filter.ResponseValidationInput{RequestValidationInput: input, Status: answer.Code, Header: answer.Header()}
+	if err := openapi3filter.ValidateResponse(r.Context(), output.SetBodyBytes(answer.Body.Bytes())); err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	return nil
+}

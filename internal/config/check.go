@@ -1,0 +1,165 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/leadrelay/leadrelay/connectors"
+)
+
+// check reports what is wrong with settings of the right type.
+func (l *loader) check(c *Config) {
+	if !isAddress(c.Listen) {
+		l.problem("", "listen: must be host:port, such as 127.0.0.1:8080")
+	}
+	if c.Worker.Listen != "" && !isAddress(c.Worker.Listen) {
+		l.problem("", "worker.listen: must be host:port, such as 127.0.0.1:8081, or empty")
+	}
+	switch {
+	case c.TLS.CertFile == "" && c.TLS.KeyFile == "":
+	case c.TLS.KeyFile == "":
+		l.problem("", "tls.key_file: required where tls.cert_file is set")
+	case c.TLS.CertFile == "":
+		l.problem("", "tls.cert_file: required where tls.key_file is set")
+	default:
+		if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
+			l.problem("", "tls: %w", err)
+		}
+	}
+	if c.DataDir == "" {
+		l.problem("", "data_dir: required")
+	}
+	if c.ShutdownTimeout <= 0 {
+		l.problem("", "shutdown_timeout: must be above 0")
+	}
+	l.oneOf("redis.engine", c.Redis.Engine, "", EngineServer, EngineInProcess)
+	l.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	l.oneOf("log.format", c.Log.Format, "text", "json")
+	l.oneOf("leads.dedupe", c.Leads.Dedupe, "", DedupeEmail)
+	if !l.unset["redis.url"] {
+		l.report("", c.Redis.check())
+	}
+	if c.Limits.BodyBytes < 1024 {
+		l.problem("", "limits.body_bytes: must be at least 1024")
+	}
+	if c.Limits.RequestsPerSecond < 0 {
+		l.problem("", "limits.requests_per_second: must be 0 (no limit) or above")
+	}
+	if c.Limits.Burst < 0 {
+		l.problem("", "limits.burst: must be 0 (as many as a second's) or above")
+	}
+	if c.Limits.ConcurrentRequests < 1 {
+		l.problem("", "limits.concurrent_requests: must be at least 1")
+	}
+}
+
+func (l *loader) oneOf(key, value string, allowed ...string) {
+	if slices.Contains(allowed, value) {
+		return
+	}
+	words := make([]string, len(allowed))
+	for i, word := range allowed {
+		words[i] = word
+		if word == "" {
+			words[i] = "empty"
+		}
+	}
+	last := len(words) - 1
+	l.problem("", "%s: must be %s or %s", key, strings.Join(words[:last], ", "), words[last])
+}
+
+func isAddress(text string) bool {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+const minKey = 16 // characters of an API key
+
+// keys reads the API keys.
+func (l *loader) keys(raw any, c *Config) {
+	names := map[string]int{}
+	values := map[connectors.Secret]int{}
+	for i, element := range l.list("api_keys", raw) {
+		entry, ok := element.(map[string]any)
+		if !ok {
+			l.problem("", "api_keys[%d]: must be a mapping", i)
+			continue
+		}
+		place := placeOf("api_keys", i, entry)
+		missing := false
+		if text, ok := entry["key"].(string); ok && l.allowMissingKeys {
+			_, err := l.substitute(text)
+			if missing = errors.As(err, new(errUnset)); missing {
+				delete(entry, "key")
+			}
+		}
+		given := entry["key"] != nil || entry["key_file"] != nil
+		key := APIKey{Scope: ScopeFull}
+		expanded, _ := l.expand(place, "", entry).(map[string]any)
+		before := len(l.problems)
+		l.report(place, connectors.Decode(expanded, &key))
+		readable := len(l.problems) == before
+
+		if first, taken := names[key.Name]; taken && key.Name != "" {
+			l.problem(place, "name: api_keys[%d] has it already", first)
+		} else if !isLabel(key.Name) {
+			l.problem(place, "name: required, at most 100 characters in one line")
+		}
+		names[key.Name] = i
+		if key.Scope != ScopeFull && key.Scope != ScopeCreate {
+			l.problem(place, "scope: must be %s or %s", ScopeFull, ScopeCreate)
+		}
+		if missing {
+			c.MissingKeys = append(c.MissingKeys, key.Name)
+			continue
+		}
+		switch first, taken := values[key.Key]; {
+		case !given:
+			l.problem(place, "key: required, or key_file")
+		case !readable || l.unset[place+"key"]:
+		case len(key.Key) < minKey:
+			l.problem(place, "key: must have at least %d characters", minKey)
+		case strings.ContainsFunc(key.Key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }):
+			l.problem(place, "key: must be of visible ASCII characters, without spaces")
+		case taken:
+			l.problem(place, "key: api_keys[%d] has the same", first)
+		default:
+			values[key.Key] = i
+		}
+		c.APIKeys = append(c.APIKeys, key)
+	}
+	if len(c.APIKeys)+len(c.MissingKeys) == 0 {
+		c.Warnings = append(c.Warnings, "api_keys: none, so nobody can send leads")
+	}
+}
+
+// isLabel says whether a text can name something in a line of a log.
+func isLabel(text string) bool {
+	return text != "" && len(text) <= 100 && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+func (l *loader) list(key string, raw any) []any {
+	list, ok := raw.([]any)
+	if !ok && raw != nil {
+		l.problem("", "%s: must be a list", key)
+	}
+	return list
+}
+
+// placeOf is how problems of a list's entry begin: `connectors[2] "newsletter": `.
+func placeOf(key string, i int, entry map[string]any) string {
+	if name, _ := entry["name"].(string); name != "" {
+		return fmt.Sprintf("%s[%d] %q: ", key, i, name)
+	}
+	return fmt.Sprintf("%s[%d]: ", key, i)
+}

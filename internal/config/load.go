@@ -1,0 +1,202 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/leadrelay/leadrelay/connectors"
+)
+
+// Option changes what Load asks for.
+type Option func(*loader)
+
+// DefaultIfMissing makes Load use a built-in configuration when there is no file at the path: one API key from
+// LEADRELAY_API_KEY, and a csv connector that writes leads.csv in the data directory.
+func DefaultIfMissing() Option { return func(l *loader) { l.defaultIfMissing = true } }
+
+// AllowMissingKeys makes an API key whose ${NAME} is not set no error: the key is left out and its name is in
+// Config.MissingKeys.
+func AllowMissingKeys() Option { return func(l *loader) { l.allowMissingKeys = true } }
+
+// SkipFrontEnd leaves Config.APIKeys and Config.TLS empty and what they name unread: for a process that only
+// pushes.
+func SkipFrontEnd() Option { return func(l *loader) { l.skipFrontEnd = true } }
+
+// SkipConnectors lists the connectors without opening them, their settings and secrets unread: for a process
+// that only accepts leads, or an operator's command.
+func SkipConnectors() Option { return func(l *loader) { l.skipConnectors = true } }
+
+// LogTo gives the connectors their logger, which may depend on what the file says of logging. Without it they
+// log nothing.
+func LogTo(build func(Log) *slog.Logger) Option { return func(l *loader) { l.log = build } }
+
+// Invalid is everything wrong with a configuration.
+type Invalid struct {
+	Path     string   // the file; "" for the built-in configuration
+	Problems []string // one line each: `connectors[2] "newsletter": settings.list_id: required`
+}
+
+func (e *Invalid) Error() string {
+	path := e.Path
+	if path == "" {
+		path = "built-in configuration"
+	}
+	if len(e.Problems) == 1 {
+		return path + ": " + e.Problems[0]
+	}
+	return fmt.Sprintf("%s: %d problems\n  %s", path, len(e.Problems), strings.Join(e.Problems, "\n  "))
+}
+
+// Load reads the file at path and the environment, checks everything and opens the connectors. On error there
+// is nothing to close; an *Invalid holds all problems, and no secret.
+//
+// It keeps no state and changes none: it may be called again, and by several goroutines. Paths in the file are
+// relative to the working directory.
+func Load(path string, kinds []connectors.Kind, options ...Option) (*Config, error) {
+	l := loader{
+		kinds:       kinds,
+		environment: environment(),
+		used:        map[string]bool{},
+		unset:       map[string]bool{},
+		log:         func(Log) *slog.Logger { return slog.New(slog.DiscardHandler) },
+	}
+	for _, option := range options {
+		option(&l)
+	}
+	text, err := os.ReadFile(path)
+	switch missing := errors.Is(err, fs.ErrNotExist); {
+	case missing && l.defaultIfMissing:
+		path = ""
+	case missing:
+		return nil, fmt.Errorf("%s: no such file; copy the commented config.yaml from the leadrelay repository and "+
+			"edit it, or name another file with --config (`leadrelay up` also runs without one)", path)
+	case err != nil:
+		var reason *fs.PathError
+		if errors.As(err, &reason) {
+			err = reason.Err
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	config := l.load(path, text)
+	if l.problems != nil {
+		config.Close()
+		return nil, &Invalid{Path: path, Problems: l.problems}
+	}
+	return config, nil
+}
+
+// loader is one Load.
+type loader struct {
+	defaultIfMissing bool
+	allowMissingKeys bool
+	skipFrontEnd     bool
+	skipConnectors   bool
+	log              func(Log) *slog.Logger
+
+	kinds       []connectors.Kind
+	environment map[string]string // without the empty variables
+	used        map[string]bool   // variables that are settings or stand in ${…}
+	fromEnv     map[string]string // settings that came from a variable, and its name
+	unset       map[string]bool   // places whose ${…} could not be replaced
+	problems    []string
+}
+
+func defaults() Config {
+	return Config{
+		Listen:          "127.0.0.1:8080",
+		DataDir:         "data",
+		ShutdownTimeout: 25 * time.Second,
+		Log:             Log{Level: "info", Format: "text"},
+		Limits:          Limits{BodyBytes: 64 << 10, ConcurrentRequests: 1024},
+	}
+}
+
+// load returns what it could read of text, or of the built-in configuration where path is "".
+func (l *loader) load(path string, text []byte) *Config {
+	// The keys of the two lists stay known, so that a slip of theirs is named, too.
+	var top struct {
+		Config     `mapstructure:",squash"`
+		Connectors any `mapstructure:"connectors"`
+	}
+	top.Config = defaults()
+	config := &top.Config
+	config.Path = path
+
+	document := l.parse(text)
+	if l.problems != nil {
+		return config
+	}
+	if path == "" {
+		builtIn(document, config.DataDir)
+	}
+	l.note(document)
+	keys, entries := document["api_keys"], document["connectors"]
+	delete(document, "api_keys")
+	delete(document, "connectors")
+	if l.skipFrontEnd {
+		delete(document, "tls")
+	}
+	document, _ = l.expand("", "", document).(map[string]any)
+	l.report("", connectors.Decode(document, &top))
+	l.check(config)
+	if !l.skipFrontEnd {
+		l.keys(keys, config)
+	}
+	l.connectors(entries, config)
+	config.Warnings = append(config.Warnings, l.strays()...)
+	return config
+}
+
+// builtIn adds what a newcomer without a file gets.
+func builtIn(document map[string]any, dataDir string) {
+	if given, ok := document["data_dir"].(connectors.FromEnv); ok {
+		dataDir = string(given)
+	}
+	document["api_keys"] = []any{map[string]any{"name": "default", "key": "${LEADRELAY_API_KEY}"}}
+	document["connectors"] = []any{map[string]any{
+		"name": "sheet", "type": "csv",
+		"settings": map[string]any{"path": filepath.Join(dataDir, "leads.csv")},
+	}}
+}
+
+// report adds the problems that err joins, each below place.
+func (l *loader) report(place string, err error) {
+	for _, problem := range each(err) {
+		text := strings.Join(strings.Fields(problem.Error()), " ")
+		key, _, _ := strings.Cut(text, ": ")
+		if l.unset[place+key] && !errors.As(problem, new(errUnset)) {
+			continue // it follows from the missing variable
+		}
+		if variable := l.fromEnv[key]; variable != "" && place == "" {
+			text += " (" + variable + ")"
+		}
+		l.problems = append(l.problems, place+text)
+	}
+}
+
+// each returns the errors that err joins.
+func each(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, each(e)...)
+	}
+	return all
+}
+
+// problem is report for one text.
+func (l *loader) problem(place, format string, args ...any) {
+	l.report(place, fmt.Errorf(format, args...))
+}

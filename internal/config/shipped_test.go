@@ -1,0 +1,118 @@
+package config_test
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/connectors/all"
+	"github.com/leadrelay/leadrelay/internal/config"
+)
+
+const shipped = "../../config.yaml"
+
+func TestShippedFileWorksAsItStands(t *testing.T) {
+	environ(t)
+	c, err := config.Load(shipped, all.Kinds(), config.AllowMissingKeys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	equal(t, "missing keys", c.MissingKeys, []string{"backend"})
+	equal(t, "warnings", len(c.Warnings), 0)
+	if len(c.Connectors) != 1 || c.Connectors[0].Name != "sheet" {
+		t.Errorf("got %v, want one sheet", c.Connectors)
+	}
+}
+
+// The values in the file are the defaults it says they are.
+func TestShippedFileShowsTheDefaults(t *testing.T) {
+	environ(t)
+	c, err := config.Load(shipped, all.Kinds(), config.SkipFrontEnd(), config.SkipConnectors())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults, err := config.Load("testdata/good-empty.yaml", nil, config.SkipFrontEnd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Path, c.Connectors = defaults.Path, nil
+	defaults.Warnings = nil
+	equal(t, "settings", c, defaults)
+}
+
+// example is a line that begins with # and, unlike a comment in words, not with one space after it.
+var example = regexp.MustCompile(`(?m)^( *)#( {2,}\S|[^ #\n])`)
+
+// uncommented is the shipped file with its examples in use.
+func uncommented(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(shipped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, entries, found := strings.Cut(string(text), "\napi_keys:\n")
+	if !found {
+		t.Fatal("no api_keys")
+	}
+	return head + "\napi_keys:\n" + example.ReplaceAllString(entries, "$1$2")
+}
+
+func TestShippedExamplesWork(t *testing.T) {
+	environ(t,
+		"LEADRELAY_API_KEY=0123456789abcdef",
+		"LEADRELAY_FORM_KEY=fedcba9876543210",
+		"HOOK_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+		"MAILCHIMP_API_KEY=0123456789abcdef0123456789abcdef-us1",
+	)
+	c, err := config.Load(write(t, uncommented(t)), all.Kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	equal(t, "keys", len(c.APIKeys), 2)
+	var types []string
+	for _, connector := range c.Connectors {
+		types = append(types, connector.Type)
+	}
+	for _, kind := range all.Kinds() {
+		if !slices.Contains(types, kind.Name) {
+			t.Errorf("%s has no example", kind.Name)
+		}
+	}
+}
+
+func TestShippedFileNamesEverySetting(t *testing.T) {
+	text := uncommented(t)
+	names := func(where string, keys []string) {
+		t.Helper()
+		for _, key := range keys {
+			if !regexp.MustCompile(`(^|[\s{,#])` + key + `:(\s|$)`).MatchString(text) {
+				t.Errorf("%s: %s is not in the file", where, key)
+			}
+		}
+	}
+	c := reflect.TypeFor[config.Config]()
+	names("the file", connectors.KeysOf(c))
+	for i := range c.NumField() {
+		field := c.Field(i)
+		t := field.Type
+		if t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+		if t.Kind() == reflect.Struct && field.Tag.Get("mapstructure") != "-" {
+			names(field.Tag.Get("mapstructure"), connectors.KeysOf(t))
+		}
+	}
+	names("connectors", strings.Fields("name type when settings fields to from template value concurrency retry breaker limits"))
+	names("retry", connectors.KeysOf(reflect.TypeFor[config.Retry]()))
+	names("breaker", connectors.KeysOf(reflect.TypeFor[config.Breaker]()))
+	names("limits", []string{"rate", "per", "concurrency"})
+	for _, kind := range all.Kinds() {
+		names(kind.Name, connectors.KeysOf(reflect.TypeOf(kind.Settings)))
+	}
+}
