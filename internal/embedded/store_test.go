@@ -34,6 +34,9 @@ func copyFiles(t testing.TB, from, to string) {
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join(from, e.Name()))
+		if errors.Is(err, os.ErrNotExist) && filepath.Ext(e.Name()) == ".tmp" {
+			continue // an attempt at a snapshot has just been given up
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -78,12 +78,12 @@ func crash(t *testing.T, server *redistest.Server, n int64, withDelete bool) (su
 	w.eventually("in step, or dead", func() bool {
 		return current == first && first.dead.Load() || inStepNow(current, "crm", "hook")
 	})
-	if first.dead.Load() && current == first {
+	first.armed.Store(false) // what follows only looks
+	survived = !first.dead.Load()
+	if !survived && current == first {
 		restart()
 	}
 	current.inStep()
-	survived = !first.dead.Load()
-	first.armed.Store(false) // what follows only looks
 
 	records, events := crm.of(id), hook.told(id)
 	if withDelete {
