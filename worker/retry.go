@@ -65,9 +65,6 @@ func (r *runner) after(c *store.Claim, err error, now time.Time, probing bool) v
 	case connectors.Lead:
 		record.State, record.Attempts, record.FailingSince = store.Parked, 0, 0
 		return verdict{verb: store.Park, record: record}
-
-	case connectors.Unknown:
-		record.Sent = true
 	}
 
 	// Remote, Unknown and everything nobody classified.

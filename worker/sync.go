@@ -242,7 +242,7 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 		return false
 	}
 	v := r.after(c, got.err, now, probe)
-	v.record.Sent = v.record.Sent || r.callMayHaveGone(got.err)
+	v.record.Sent = v.record.Sent || mayHaveApplied(got.err)
 	fault, reason := v.record.Fault, v.record.Reason
 	r.metrics.failed.WithLabelValues(r.Name, fault).Inc()
 	r.log.Warn("push failed", "lead", id, "revision", revision, "fault", fault, "error", reason, "then", string(v.verb), "attempt", v.record.Attempts)
@@ -259,11 +259,12 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 	return more
 }
 
-// callMayHaveGone says whether a failed push may have left something at the remote. Only a refusal of the lead
-// or of the settings, and a request to wait, say for sure that it did not.
-func (r *runner) callMayHaveGone(err error) bool {
+// mayHaveApplied says whether a failed push may have left something at the remote. Only a refusal of the lead or
+// of the settings says for sure that it did not: a gateway may throttle or fail after the system behind it has
+// done its work.
+func mayHaveApplied(err error) bool {
 	fault, _ := connectors.FaultOf(err)
-	return fault == connectors.Remote || fault == connectors.Unknown
+	return fault != connectors.Lead && fault != connectors.Setup
 }
 
 // afterSettle gives up the claim's fence unless it goes on. Where the fence was lost although a call went out,

@@ -30,7 +30,6 @@ func scenario(p func() *process, id *string) []func() bool {
 // crash runs the scenario in a process that dies at the n-th moment of its Redis commands and of its calls to
 // remotes, then in one that lives. It reports whether the first process lived to the end.
 func crash(t *testing.T, server *redistest.Server, n int64, withDelete bool) (survived bool) {
-	defer giveUp()
 	var moments atomic.Int64
 	crm, hook := newRemote("crm"), newEventRemote("hook")
 	die := func(string, bool) bool { return moments.Add(1) == n }

@@ -273,17 +273,8 @@ func (w *world) eventually(what string, condition func() bool) {
 		if time.Now().After(end) {
 			w.t.Errorf("waited %s in vain for: %s", patience, what)
 			w.t.Log(w.logs.String())
-			panic(errGaveUp)
+			w.t.FailNow()
 		}
-	}
-}
-
-// errGaveUp unwinds a scenario that waited in vain; the test has failed already.
-var errGaveUp = errors.New("gave up")
-
-func giveUp() {
-	if r := recover(); r != nil && r != errGaveUp {
-		panic(r)
 	}
 }
 

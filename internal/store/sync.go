@@ -172,7 +172,7 @@ func (s *Store) settle(ctx context.Context, c *Claim, verb Verb, at time.Time, h
 func (s *Store) Reopen(ctx context.Context, c *Claim) error {
 	shard, _ := lead.ShardOf(c.Change.Lead.ID)
 	woken, err := s.run(ctx, reopenScript, shard, dueKey(prefixes[shard], c.Connector.Name),
-		c.Connector.Name, c.Change.Lead.ID, c.Record.encode(), c.Change.Lead.Revision)
+		c.Connector.Name, c.Change.Lead.ID, c.Record.encode(), c.Change.Lead.Revision, c.Record.Ref)
 	if err != nil {
 		return err
 	}

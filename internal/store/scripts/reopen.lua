@@ -1,6 +1,7 @@
 -- Makes good a push that went out after its fence was lost: the remote may now hold an older state, or a
 -- record of a lead that is deleted. The lead is pushed once more; a lead that is gone comes back as a
--- tombstone, for this connector alone. ARGV: 4 connector, 5 id, 6 sync record, 7 revision. Answers woken.
+-- tombstone, for this connector alone. ARGV: 4 connector, 5 id, 6 sync record, 7 revision, 8 the ref the late
+-- push left, or ''. Answers woken.
 local c, id = ARGV[4], ARGV[5]
 local doc = call('GET', p .. 'l:' .. id)
 if not doc then
@@ -9,7 +10,13 @@ if not doc then
 else
   local wanted = leading_number(doc)
   local record = call('HGET', p .. 's:' .. id, c) or ARGV[6]
-  call('HSET', p .. 's:' .. id, c, math.min(leading_number(record), wanted - 1) .. string.match(record, '^%d+(.*)$'))
+  local known = cjson.decode(string.match(record, '^%d+ (.*)$'))
+  if ARGV[8] ~= '' and known.r ~= ARGV[8] then
+    -- A second record: it is taken away with the next push.
+    known.k = known.k or {}
+    known.k[#known.k + 1] = ARGV[8]
+  end
+  call('HSET', p .. 's:' .. id, c, math.min(leading_number(record), wanted - 1) .. ' ' .. cjson.encode(known))
 end
 -- Whoever is pushing it now may be overtaken by that late write, so its outcome must not count either.
 call('HDEL', p .. 'f:' .. c, id)

@@ -1,0 +1,220 @@
+package promises
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/redistest"
+	"github.com/leadrelay/leadrelay/internal/store"
+)
+
+// forgetJobs removes everything asynq keeps: the jobs waiting, running, archived.
+func (w *world) forgetJobs() int {
+	client := w.redis.Client(w.t, w.db)
+	keys := client.Keys(context.Background(), "asynq:*").Val()
+	if len(keys) > 0 {
+		client.Del(context.Background(), keys...)
+	}
+	return len(keys)
+}
+
+func TestP1TheSweeperFindsWorkWhoseJobsAreLost(t *testing.T) {
+	crm := newRemote("crm")
+	w := newWorld(t, redistest.Start(t), crm)
+	front := w.start(nil)
+	front.shutdown() // the worker; the front end goes on accepting
+	var ids []string
+	for i := range 20 {
+		ids = append(ids, front.post(fmt.Sprintf(`{"email":"a%d@example.com"}`, i)))
+	}
+	w.eventually("the jobs to be enqueued", func() bool { return w.forgetJobs() > 0 })
+	w.start(nil)
+	front.inStep()
+	for _, id := range ids {
+		if got := crm.of(id); len(got) != 1 {
+			t.Errorf("the crm has %+v of a lead whose job was lost, want one record", got)
+		}
+	}
+}
+
+func TestP1AnArchivedOrTrimmedJobLosesNothing(t *testing.T) {
+	crm := newRemote("crm")
+	w := newWorld(t, redistest.Start(t), crm)
+	front := w.start(nil)
+	front.shutdown()
+	id := front.post(`{"email":"a@example.com"}`)
+	inspector := asynq.NewInspectorFromRedisClient(w.redis.Client(t, w.db))
+	w.eventually("the job to be archived and trimmed", func() bool {
+		inspector.ArchiveAllPendingTasks("crm")
+		n, err := inspector.DeleteAllArchivedTasks("crm")
+		return err == nil && n > 0
+	})
+	w.start(nil)
+	front.inStep()
+	if got := crm.of(id); len(got) != 1 {
+		t.Errorf("the crm has %+v, want one record", got)
+	}
+}
+
+func TestP1AFullRedisIsAnswered503AndWhatWasAcceptedIsKept(t *testing.T) {
+	server := redistest.Start(t, "--maxmemory", "6mb")
+	crm := newRemote("crm")
+	w := newWorld(t, server, crm)
+	p := w.start(nil)
+	accepted := map[string]bool{}
+	note := strings.Repeat("n", 9000)
+	full := false
+	for i := 0; i < 5000 && !full; i++ {
+		status, answer := p.call("POST", "/api/v1/leads", fmt.Sprintf(`{"email":"a%d@example.com","note":%q}`, i, note))
+		switch status {
+		case 200:
+			accepted[answer["data"].(map[string]any)["lead_id"].(string)] = true
+		case 503:
+			full = true
+		default:
+			t.Fatalf("got %d %v", status, answer)
+		}
+	}
+	if !full {
+		t.Fatal("Redis never became full")
+	}
+	client := server.Client(t, w.db)
+	if err := client.ConfigSet(context.Background(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	p.inStep()
+	for id := range accepted {
+		if got := crm.of(id); len(got) != 1 {
+			t.Fatalf("the crm has %+v of an accepted lead, want one record", got)
+		}
+	}
+	all, _, err := p.store.List(context.Background(), store.Query{Limit: 10000})
+	if err != nil || len(all) != len(accepted) {
+		t.Errorf("%d leads are stored, %d were accepted: %v", len(all), len(accepted), err)
+	}
+}
+
+func TestP1AnAcceptedLeadSurvivesAKilledRedis(t *testing.T) {
+	server := redistest.Start(t)
+	crm := newRemote("crm")
+	w := newWorld(t, server, crm)
+	p := w.start(nil)
+	p.shutdown()
+	id := p.post(`{"email":"a@example.com"}`)
+	server.Kill()
+	if status, answer := p.call("POST", "/api/v1/leads", `{"email":"b@example.com"}`); status != 503 || answer["success"] != false {
+		t.Errorf("without Redis: got %d %v, want 503", status, answer)
+	}
+	server.Restart(t)
+	w.start(nil).inStep()
+	if got := crm.of(id); len(got) != 1 {
+		t.Errorf("the crm has %+v, want one record", got)
+	}
+}
+
+func TestP2JobsDoubledAndDelayedMakeNoDoubles(t *testing.T) {
+	crm, hook := newRemote("crm"), newEventRemote("hook")
+	w := newWorld(t, redistest.Start(t), crm, hook)
+	p, second := w.start(nil), w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	shard, _ := lead.ShardOf(id)
+	jobs := asynq.NewClientFromRedisClient(w.redis.Client(t, w.db))
+	ring := func() {
+		for range 20 {
+			for _, name := range []string{"crm", "hook"} {
+				payload, _ := json.Marshal(store.Job{Connector: name, Shard: shard})
+				if _, err := jobs.Enqueue(asynq.NewTask(store.TaskType, payload), asynq.Queue(name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	ring()
+	p.put(id, `{"name":"B"}`)
+	ring()
+	p.inStep()
+	ring() // jobs of old, behind newer ones
+	w.eventually("all jobs taken", func() bool {
+		for _, name := range []string{"crm", "hook"} {
+			info, err := asynq.NewInspectorFromRedisClient(w.redis.Client(t, w.db)).GetQueueInfo(name)
+			if err != nil || info.Pending+info.Active > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	second.inStep()
+	if got := crm.of(id); len(got) != 1 || got[0].revision != 2 {
+		t.Errorf("the crm has %+v, want one record of revision 2", got)
+	}
+	if got := len(hook.told(id)); got != 2 || len(hook.callsMade()) != 2 {
+		t.Errorf("the hook was told %d events in %d calls, want 2 in 2", got, len(hook.callsMade()))
+	}
+}
+
+func TestP2ConcurrentCreatesWithOneIdempotencyKeyMakeOneLead(t *testing.T) {
+	crm := newRemote("crm")
+	w := newWorld(t, redistest.Start(t), crm)
+	one, two := w.start(nil), w.start(nil)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	ids := map[string]bool{}
+	for i := range 40 {
+		group.Go(func() {
+			p := []*process{one, two}[i%2]
+			for {
+				status, answer := p.call("POST", "/api/v1/leads", `{"email":"a@example.com"}`, "Idempotency-Key", "k")
+				if status == 409 {
+					continue
+				}
+				if status != 200 {
+					t.Errorf("got %d %v", status, answer)
+					return
+				}
+				mu.Lock()
+				ids[answer["data"].(map[string]any)["lead_id"].(string)] = true
+				mu.Unlock()
+				return
+			}
+		})
+	}
+	group.Wait()
+	one.inStep()
+	if len(ids) != 1 || len(crm.records) != 1 {
+		t.Errorf("one key made %d leads and %d records", len(ids), len(crm.records))
+	}
+}
+
+func TestP2ConcurrentPostsOfOneAddressUnderDedupeMakeOneLead(t *testing.T) {
+	crm := newRemote("crm")
+	w := newWorld(t, redistest.Start(t), crm)
+	w.dedupe = true
+	one, two := w.start(nil), w.start(nil)
+	var group sync.WaitGroup
+	for i := range 40 {
+		group.Go(func() {
+			[]*process{one, two}[i%2].post(fmt.Sprintf(`{"email":"Ada@Example.com","name":"Ada","n%d":1}`, i))
+		})
+	}
+	group.Wait()
+	one.inStep()
+	all, _, err := one.store.List(context.Background(), storeQuery)
+	if err != nil || len(all) != 1 || len(crm.records) != 1 {
+		t.Fatalf("%d leads and %d records of one address: %v", len(all), len(crm.records), err)
+	}
+	if len(all[0].Custom) != 40 {
+		t.Errorf("the lead has %d of the 40 fields posted", len(all[0].Custom))
+	}
+	one.remove(all[0].ID)
+	again := one.post(`{"email":"ada@example.com"}`)
+	if again == all[0].ID {
+		t.Error("a new lead took the id of a deleted one")
+	}
+}

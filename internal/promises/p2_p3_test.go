@@ -1,0 +1,331 @@
+package promises
+
+import (
+	"errors"
+	"fmt"
+	"math/rand"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/redistest"
+)
+
+func TestP2AVendorThatAppliedAndDidNotAnswerHasOneRecord(t *testing.T) {
+	for name, lost := range map[string]error{
+		"no answer":         fault(connectors.Unknown, "crm: create: no whole answer"),
+		"5xx after it":      fault(connectors.Remote, "crm: create: 500"),
+		"429 after it":      fault(connectors.Throttled, "crm: create: 429"),
+		"nobody classified": errors.New("crm: something"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crm := newRemote("crm")
+			var times atomic.Int32
+			crm.behave = func(c *call) error {
+				if c.applied && times.Add(1) <= 3 {
+					return lost
+				}
+				return nil
+			}
+			w := newWorld(t, redistest.Start(t), crm)
+			p := w.start(nil)
+			id := p.post(`{"email":"a@example.com"}`)
+			p.inStep()
+			if got := crm.of(id); len(got) != 1 || crm.made != 1 {
+				t.Errorf("the crm has %+v after %d creates, want one record: %v", got, crm.made, crm.callsMade())
+			}
+		})
+	}
+}
+
+func TestP2AndP3ManyWorkersOverManyChangesEndInTheNewestState(t *testing.T) {
+	crm, sheet, hook := newRemote("crm"), newRemote("sheet"), newEventRemote("hook")
+	sheet.batch = 25
+	random := rand.New(rand.NewSource(1))
+	var mu sync.Mutex
+	misbehave := func(c *call) error {
+		mu.Lock()
+		dice := random.Intn(20)
+		mu.Unlock()
+		switch dice {
+		case 0:
+			return fault(connectors.Remote, "503")
+		case 1:
+			return fault(connectors.Unknown, "cut")
+		}
+		return nil
+	}
+	crm.behave, sheet.behave, hook.behave = misbehave, misbehave, misbehave
+	w := newWorld(t, redistest.Start(t), crm, sheet, hook)
+	processes := []*process{w.start(nil), w.start(nil), w.start(nil)}
+	type end struct {
+		email   string
+		deleted bool
+		changes int
+	}
+	const leads = 60
+	ends := make([]end, leads)
+	ids := make([]string, leads)
+	var group sync.WaitGroup
+	for n := range leads {
+		group.Go(func() {
+			dice := rand.New(rand.NewSource(int64(n)))
+			p := func() *process { return processes[dice.Intn(len(processes))] }
+			ids[n] = p().post(fmt.Sprintf(`{"email":"a%d@example.com"}`, n))
+			ends[n] = end{email: fmt.Sprintf("a%d@example.com", n), changes: 1}
+			for k := range dice.Intn(8) {
+				ends[n].email = fmt.Sprintf("a%d.%d@example.com", n, k)
+				ends[n].changes++
+				p().put(ids[n], fmt.Sprintf(`{"email":%q}`, ends[n].email))
+			}
+			if dice.Intn(4) == 0 {
+				p().remove(ids[n])
+				ends[n].deleted = true
+			}
+		})
+	}
+	group.Wait()
+	processes[0].inStep()
+	for n, want := range ends {
+		for _, r := range []*remote{crm, sheet} {
+			got := r.of(ids[n])
+			if want.deleted && len(got) != 0 || !want.deleted && (len(got) != 1 || got[0].email != want.email) {
+				t.Errorf("%s has %+v, want %+v", r.name, got, want)
+			}
+		}
+		events := hook.told(ids[n])
+		if !slices.IsSortedFunc(events, func(a, b event) int { return int(a.revision - b.revision) }) {
+			t.Errorf("the hook was told out of order: %+v", events)
+		}
+		if !want.deleted && len(events) != want.changes {
+			t.Errorf("the hook was told %d of %d changes", len(events), want.changes)
+		}
+		if want.deleted && len(events) > 0 && events[len(events)-1].op != lead.Delete {
+			t.Errorf("the hook was told of a lead, and not of its delete: %+v", events)
+		}
+	}
+}
+
+// gate lets a test hold a remote's calls and look at what waits.
+type gate struct {
+	once    sync.Once
+	waiting chan struct{}
+	open    chan struct{}
+}
+
+func newGate() *gate { return &gate{waiting: make(chan struct{}), open: make(chan struct{})} }
+
+func (g *gate) hold() {
+	g.once.Do(func() { close(g.waiting) })
+	<-g.open
+}
+
+func TestP3AnUpdateDuringAPushArrivesAfterIt(t *testing.T) {
+	crm, hook := newRemote("crm"), newEventRemote("hook")
+	g := newGate()
+	crm.behave = func(c *call) error {
+		if c.applied && c.change.Lead.Revision == 1 {
+			g.hold()
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), crm, hook)
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	<-g.waiting
+	p.put(id, `{"email":"b@example.com"}`)
+	p.put(id, `{"email":"c@example.com"}`)
+	close(g.open)
+	p.inStep()
+	if got := crm.of(id); len(got) != 1 || got[0].email != "c@example.com" {
+		t.Errorf("the crm has %+v, want c@example.com", got)
+	}
+	if got := crm.callsMade(); len(got) != 2 {
+		t.Errorf("the crm was called %v, want the create and one update for two changes", got)
+	}
+}
+
+func TestP3ADeleteDuringAPushLeavesNothing(t *testing.T) {
+	crm := newRemote("crm")
+	g := newGate()
+	crm.behave = func(c *call) error {
+		if !c.applied && c.op == "create" {
+			g.hold()
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), crm)
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	<-g.waiting
+	p.remove(id)
+	close(g.open)
+	p.inStep()
+	if got := crm.of(id); len(got) != 0 {
+		t.Errorf("the crm has %+v of a deleted lead", got)
+	}
+}
+
+func TestP3ChangesBehindAnOutageBecomeOneCallAndAnUnsentDeleteNone(t *testing.T) {
+	crm, hook := newRemote("crm"), newEventRemote("hook")
+	w := newWorld(t, redistest.Start(t), crm, hook)
+	front := w.start(nil)
+	front.shutdown()
+	id := front.post(`{"email":"a@example.com"}`)
+	for i := range 3 {
+		front.put(id, fmt.Sprintf(`{"name":"N%d"}`, i))
+	}
+	never := front.post(`{"email":"never@example.com"}`)
+	front.put(never, `{"name":"x"}`)
+	front.remove(never)
+	p := w.start(nil)
+	p.inStep()
+	if got := crm.callsMade(); !slices.Equal(got, []string{"create"}) {
+		t.Errorf("the crm was called %v, want one create", got)
+	}
+	if got := hook.told(never); len(got) != 0 {
+		t.Errorf("the hook was told %+v of a lead it never had", got)
+	}
+	var revisions []int64
+	for _, e := range hook.told(id) {
+		revisions = append(revisions, e.revision)
+	}
+	if !slices.Equal(revisions, []int64{1, 2, 3, 4}) {
+		t.Errorf("the hook was told revisions %v, want 1 to 4 in order", revisions)
+	}
+}
+
+func TestP3ADeleteOvertakesWhatIsUnsentOfAnEventConnector(t *testing.T) {
+	hook := newEventRemote("hook")
+	g := newGate()
+	hook.behave = func(c *call) error {
+		if !c.applied && c.change.Lead.Revision == 1 {
+			g.hold()
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), hook)
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	<-g.waiting
+	p.put(id, `{"email":"b@example.com"}`)
+	p.put(id, `{"email":"c@example.com"}`)
+	p.remove(id)
+	close(g.open)
+	p.inStep()
+	got := hook.told(id)
+	if len(got) != 2 || got[0].revision != 1 || got[1].op != lead.Delete || got[1].email != "" {
+		t.Errorf("the hook was told %+v, want the create that was under way and then the delete alone", got)
+	}
+}
+
+func TestP3AWorkerPausedPastItsFenceChangesNothing(t *testing.T) {
+	crm := newRemote("crm")
+	g := newGate()
+	var frozen atomic.Pointer[process]
+	crm.behave = func(c *call) error {
+		// The first process stops between taking the fence and the write's arrival at the vendor.
+		if !c.applied && c.process == frozen.Load() {
+			g.hold()
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), crm)
+	freeze := make(chan struct{})
+	var stopped atomic.Bool
+	first := w.start(func(string, bool) bool {
+		if stopped.Load() {
+			<-freeze
+		}
+		return false
+	})
+	frozen.Store(first)
+	id := first.post(`{"email":"old@example.com"}`)
+	<-g.waiting
+	stopped.Store(true) // its Redis commands hang from here: as SIGSTOP does
+	second := w.start(nil)
+	second.put(id, `{"email":"new@example.com"}`)
+	w.eventually("the second worker to take over", func() bool {
+		got := crm.of(id)
+		return len(got) == 1 && got[0].email == "new@example.com"
+	})
+	stopped.Store(false)
+	close(freeze)
+	close(g.open) // the old write arrives late
+	w.eventually("the late write made good", func() bool {
+		got := crm.of(id)
+		return len(got) == 1 && got[0].email == "new@example.com" && inStepNow(second, "crm") &&
+			strings.Contains(w.logs.String(), "outlived its fence")
+	})
+}
+
+func TestP3AClientSeesItsOwnNewestStateAndNoRevisionForNoChange(t *testing.T) {
+	crm := newRemote("crm")
+	w := newWorld(t, redistest.Start(t), crm)
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com","n":1.0}`)
+	p.put(id, `{"email":"a@example.com","n":1.0}`)
+	if _, answer := p.call("GET", "/api/v1/leads/"+id, ""); answer["data"].(map[string]any)["revision"] != 1.0 {
+		t.Errorf("a change that changes nothing made a revision: %v", answer)
+	}
+	p.inStep()
+	if got := crm.callsMade(); len(got) != 1 {
+		t.Errorf("the crm was called %v", got)
+	}
+}
+
+func TestP4AHangingConnectorDelaysNoOther(t *testing.T) {
+	slow, quick := newRemote("slow"), newRemote("quick")
+	g := newGate()
+	slow.behave = func(c *call) error {
+		select {
+		case <-g.open:
+		case <-c.ctx.Done():
+			return fault(connectors.Unknown, "slow: hung")
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), slow, quick)
+	p := w.start(nil)
+	var ids []string
+	for i := range 300 {
+		ids = append(ids, p.post(fmt.Sprintf(`{"email":"a%d@example.com"}`, i)))
+	}
+	w.eventually("the quick connector in step beside one that hangs", func() bool { return inStepNow(p, "quick") })
+	if inStepNow(p, "slow") {
+		t.Error("the slow connector did not hang")
+	}
+	close(g.open)
+	p.inStep()
+	for _, id := range ids {
+		if len(quick.of(id)) != 1 || len(slow.of(id)) != 1 {
+			t.Fatalf("quick has %v, slow has %v of a lead", quick.of(id), slow.of(id))
+		}
+	}
+}
+
+func TestGracefulShutdownFinishesWhatIsInFlight(t *testing.T) {
+	crm := newRemote("crm")
+	g := newGate()
+	crm.behave = func(c *call) error {
+		if !c.applied {
+			g.hold()
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), crm)
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	<-g.waiting
+	time.AfterFunc(50*time.Millisecond, func() { close(g.open) })
+	p.shutdown()
+	if st := p.standing(id, "crm"); st["in_step"] != true {
+		t.Errorf("after an orderly end the lead stands at %v, want in step", st)
+	}
+}
