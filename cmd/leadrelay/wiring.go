@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"github.com/leadrelay/leadrelay/connectors/all"
@@ -37,10 +38,19 @@ func load(cmd *cobra.Command, options ...config.Option) (*config.Config, *slog.L
 		return nil, nil, err
 	}
 	log := c.Log.New(cmd.ErrOrStderr())
+	redis.SetLogger(redisLogger{log})
 	for _, warning := range c.Warnings {
 		log.Warn(warning)
 	}
 	return c, log, nil
+}
+
+// redisLogger hands the Redis client's log to ours. What it tells of failed connections is told again, with more
+// meaning, by whoever needed one.
+type redisLogger struct{ log *slog.Logger }
+
+func (l redisLogger) Printf(_ context.Context, format string, args ...any) {
+	l.log.Debug("redis: " + fmt.Sprintf(format, args...))
 }
 
 // openStore connects to the Redis at an address.

@@ -108,8 +108,9 @@ type spreadsheet struct {
 		Properties struct {
 			SheetID        int `json:"sheetId"`
 			GridProperties struct {
-				RowCount    int `json:"rowCount"`
-				ColumnCount int `json:"columnCount"`
+				RowCount       int `json:"rowCount"`
+				ColumnCount    int `json:"columnCount"`
+				FrozenRowCount int `json:"frozenRowCount"`
 			} `json:"gridProperties"`
 		} `json:"properties"`
 		Data []struct { // one for each range
@@ -151,7 +152,7 @@ type batched struct {
 
 const (
 	cellFields  = "data(startRow,startColumn,rowData(values(formattedValue)))"
-	readFields  = "sheets(properties(sheetId,gridProperties(rowCount,columnCount))," + cellFields + ")"
+	readFields  = "sheets(properties(sheetId,gridProperties(rowCount,columnCount,frozenRowCount))," + cellFields + ")"
 	batchFields = "replies(findReplace(occurrencesChanged)),updatedSpreadsheet(sheets(" + cellFields + "))"
 )
 

@@ -183,14 +183,13 @@ func (c *connector) PushBatch(ctx context.Context, items []connectors.Item) []co
 	return results
 }
 
-// Check reads the header as a push would.
+// Check signs in and reads the header as a push would.
 func (c *connector) Check(ctx context.Context) error {
 	if err := c.begin(ctx); err != nil {
 		return fail("check", err)
 	}
 	defer c.end()
-	c.guess = nil // so that the read is the small one, too
-	_, err := c.read(ctx)
+	_, err := c.readHeader(ctx)
 	return err
 }
 

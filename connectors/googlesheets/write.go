@@ -1,0 +1,342 @@
+package googlesheets
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+// write takes one turn: it reads the tab and brings the rows of all edits up to date at once. The first result has
+// an error for each edit; the second is set, and the first is not, where all failed together.
+func (c *connector) write(ctx context.Context, edits []edit) ([]error, error) {
+	if err := c.begin(ctx); err != nil {
+		return nil, fail("write", err)
+	}
+	defer c.end()
+	before, err := c.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := c.plan(before, edits)
+	met, err := c.carryOut(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	c.repair(ctx, before, edits, met)
+	return met.errs, nil
+}
+
+// plan is what is to be sent, and what the answer says if nothing moved meanwhile.
+type plan struct {
+	requests []request
+	columns  map[string]int // where ours are after the requests
+	edits    []edit
+	rows     []plannedRow // that are written
+	removals []removal
+}
+
+type plannedRow struct {
+	edit  int
+	row   int  // after the requests
+	fresh bool // inserted by them
+}
+
+type removal struct {
+	edit  int
+	reply int // whose reply says whether the row was the lead's
+}
+
+func (c *connector) plan(t tab, edits []edit) plan {
+	p := plan{edits: edits, columns: map[string]int{}}
+	p.insertColumns(t, c.columns)
+
+	rowsOf := map[string][]int{}
+	below := 1 // the row under the last lead's
+	for row, id := range t.ids {
+		rowsOf[id] = append(rowsOf[id], row)
+		below = max(below, row+1)
+	}
+	fields := c.runs(p.columns, false)
+	type doomed struct{ row, edit int }
+	var fresh []int // edits
+	var gone []doomed
+	for i, e := range edits {
+		rows := rowsOf[e.id]
+		sort.Ints(rows)
+		switch {
+		case e.op == remove:
+			for _, row := range rows {
+				gone = append(gone, doomed{row, i})
+			}
+		case len(rows) == 0:
+			if e.op == put {
+				fresh = append(fresh, i)
+			}
+		default:
+			p.rows = append(p.rows, plannedRow{edit: i, row: rows[0]})
+			for _, r := range fields {
+				p.update(t.id, rows[0], r.column, []rowData{r.of(e)})
+			}
+			if e.op == put {
+				for _, row := range rows[1:] {
+					gone = append(gone, doomed{row, i})
+				}
+			}
+		}
+	}
+	p.insertRows(t, below, fresh, c.runs(p.columns, true))
+	if frozen := max(1, t.frozen); t.rows+len(fresh)-len(gone) <= frozen {
+		// A row that is not frozen must be left: https://github.com/theoephraim/node-google-spreadsheet/issues/186
+		p.requests = append(p.requests, request{InsertDimension: &insertDimension{
+			Range: dimensionRange{t.id, "ROWS", t.rows + len(fresh), t.rows + len(fresh) + 1}, InheritFromBefore: true,
+		}})
+	}
+
+	// From the last row up, so that each is still where it was read; and below the first row that is inserted.
+	slices.SortFunc(gone, func(a, b doomed) int { return b.row - a.row })
+	for _, d := range gone {
+		p.removals = append(p.removals, removal{d.edit, len(p.requests)})
+		p.requests = append(p.requests,
+			request{FindReplace: &findReplace{
+				Find: edits[d.edit].id, MatchCase: true, MatchEntireCell: true,
+				Range: gridRange{t.id, d.row, d.row + 1, p.columns[idColumn], p.columns[idColumn] + 1},
+			}},
+			request{DeleteDimension: &deleteDimension{dimensionRange{t.id, "ROWS", d.row, d.row + 1}}},
+		)
+		for k := range p.rows {
+			if p.rows[k].row > d.row {
+				p.rows[k].row--
+			}
+		}
+	}
+	return p
+}
+
+// insertColumns adds those of names that the header lacks: inserted, they overwrite nothing.
+func (p *plan) insertColumns(t tab, names []string) {
+	var missing []cell
+	for _, name := range names {
+		column, there := t.header[name]
+		if !there {
+			column = t.width + len(missing)
+			missing = append(missing, textCell(name))
+		}
+		p.columns[name] = column
+	}
+	if missing == nil {
+		return
+	}
+	p.requests = append(p.requests, request{InsertDimension: &insertDimension{
+		Range:             dimensionRange{t.id, "COLUMNS", t.width, t.width + len(missing)},
+		InheritFromBefore: t.width >= t.columns, // at the grid's end it must: https://github.com/nithinmurali/pygsheets/issues/46
+	}})
+	p.update(t.id, 0, t.width, []rowData{{missing}})
+}
+
+// insertRows adds a row for each of the edits, the first of them as row at.
+func (p *plan) insertRows(t tab, at int, fresh []int, runs []run) {
+	if len(fresh) == 0 {
+		return
+	}
+	p.requests = append(p.requests, request{InsertDimension: &insertDimension{
+		Range: dimensionRange{t.id, "ROWS", at, at + len(fresh)},
+		// Formats come from the last lead's row, not from the header; but see insertColumns.
+		InheritFromBefore: at > 1 || at >= t.rows,
+	}})
+	for _, r := range runs {
+		rows := make([]rowData, len(fresh))
+		for k, i := range fresh {
+			rows[k] = r.of(p.edits[i])
+		}
+		p.update(t.id, at, r.column, rows)
+	}
+	for k, i := range fresh {
+		p.rows = append(p.rows, plannedRow{edit: i, row: at + k, fresh: true})
+	}
+}
+
+func (p *plan) update(sheet, row, column int, rows []rowData) {
+	p.requests = append(p.requests, request{UpdateCells: &updateCells{
+		Start: coordinate{sheet, row, column}, Rows: rows, Fields: "userEnteredValue",
+	}})
+}
+
+// run is columns of ours that stand side by side. What stands between runs is not ours to write.
+type run struct {
+	column int
+	fields []int // indexes into connector.columns; 0 is lead_id
+}
+
+func (c *connector) runs(at map[string]int, withID bool) []run {
+	var fields []int
+	for i := range c.columns {
+		if i > 0 || withID {
+			fields = append(fields, i)
+		}
+	}
+	slices.SortFunc(fields, func(a, b int) int { return at[c.columns[a]] - at[c.columns[b]] })
+	var found []run
+	next := -1 // the column that would go on with the last run
+	for _, field := range fields {
+		column := at[c.columns[field]]
+		if column != next {
+			found = append(found, run{column: column})
+		}
+		last := &found[len(found)-1]
+		last.fields = append(last.fields, field)
+		next = column + 1
+	}
+	return found
+}
+
+func (r run) of(e edit) rowData {
+	values := make([]cell, len(r.fields))
+	for i, field := range r.fields {
+		switch {
+		case field == 0:
+			values[i] = textCell(e.id)
+		case e.op == put:
+			values[i] = e.cells[field-1]
+		}
+	}
+	return rowData{values}
+}
+
+// outcome is what a write met.
+type outcome struct {
+	errs         []error  // one for each edit
+	overwritten  []string // the lead_ids of rows that were written in another's place, "" for rows without
+	missed       bool     // a row was deleted that was not the lead's
+	columnsMoved bool     // and nobody knows what was written where
+}
+
+// carryOut sends p, and compares what the answer says that it met with what was meant.
+func (c *connector) carryOut(ctx context.Context, p plan) (outcome, error) {
+	met := outcome{errs: make([]error, len(p.edits))}
+	if len(p.requests) == 0 {
+		return met, nil
+	}
+	answer, err := c.batchUpdate(ctx, batch{Requests: p.requests, Ranges: c.ranges(p)})
+	if err != nil {
+		c.guess = nil
+		return outcome{}, err
+	}
+	header, ids := map[int]string{}, map[int]string{}
+	answer.UpdatedSpreadsheet.cells(func(row, column int, text string) {
+		if row == 0 {
+			header[column] = text
+		} else if column == p.columns[idColumn] {
+			ids[row] = text
+		}
+	})
+	moved := failure(connectors.Remote, "write", "rows or columns moved while they were written")
+	for name, column := range p.columns {
+		met.columnsMoved = met.columnsMoved || header[column] != name
+	}
+	if met.columnsMoved {
+		for i := range met.errs {
+			met.errs[i] = moved
+		}
+		c.guess = nil
+		return met, nil
+	}
+	for _, r := range p.rows {
+		if got := ids[r.row]; got != p.edits[r.edit].id {
+			met.errs[r.edit] = moved
+			if !r.fresh {
+				met.overwritten = append(met.overwritten, got)
+			}
+		}
+	}
+	for _, r := range p.removals {
+		if answer.Replies[r.reply].FindReplace.OccurrencesChanged == 0 {
+			met.errs[r.edit] = moved
+			met.missed = true
+		}
+	}
+	return met, nil
+}
+
+// ranges are the cells that tell what a write met: the header, and the lead_id of each row that was written.
+func (c *connector) ranges(p plan) []string {
+	rows := make([]int, len(p.rows))
+	for i, r := range p.rows {
+		rows[i] = r.row
+	}
+	sort.Ints(rows)
+	ranges := []string{c.at("1:1")}
+	column := letters(p.columns[idColumn])
+	for i := 0; i < len(rows); {
+		first := rows[i]
+		last := first
+		for i++; i < len(rows) && rows[i] <= last+1; i++ {
+			last = rows[i]
+		}
+		ranges = append(ranges, c.at(fmt.Sprintf("%s%d:%s%d", column, first+1, column, last+1)))
+	}
+	return ranges
+}
+
+// repair does what can be done where a write hit rows of leads that are not in its batch (those that are will be
+// pushed again), and says aloud what is left to do; see the package comment.
+func (c *connector) repair(ctx context.Context, before tab, edits []edit, met outcome) {
+	if !met.columnsMoved && !met.missed && met.overwritten == nil {
+		return
+	}
+	pushed := map[string]bool{}
+	for _, e := range edits {
+		pushed[e.id] = true
+	}
+	var replay []string
+	unnamed := 0
+	var empties []edit
+	for _, id := range met.overwritten {
+		if _, ok := lead.ShardOf(id); !ok {
+			unnamed++ // its text may be anything: not for the log
+		} else if !pushed[id] {
+			replay = append(replay, id)
+			empties = append(empties, edit{op: empty, id: id})
+		}
+	}
+	emptied := empties == nil
+	if now, err := c.read(ctx); err == nil {
+		if met.missed {
+			vanished := c.vanished(before, now, pushed)
+			replay = append(replay, vanished...)
+			if len(vanished) == 0 {
+				unnamed++
+			}
+		}
+		if !emptied {
+			again, err := c.carryOut(ctx, c.plan(now, empties))
+			emptied = err == nil && !again.columnsMoved && again.overwritten == nil
+		}
+	} else if met.missed {
+		unnamed++
+	}
+	if len(replay) == 0 && unnamed == 0 && !met.columnsMoved {
+		return // all who were hit are in the batch
+	}
+	c.log.Error("the sheet was rearranged in the moment it was written to: replay these leads and look at the tab's version history",
+		"leads", replay, "overwritten_emptied", emptied, "rows_without_lead_id", unnamed, "columns_moved", met.columnsMoved)
+}
+
+// vanished lists the leads of before that now lacks, but for those of the batch.
+func (c *connector) vanished(before, now tab, pushed map[string]bool) []string {
+	there := map[string]bool{}
+	for _, id := range now.ids {
+		there[id] = true
+	}
+	var ids []string
+	for _, id := range before.ids {
+		if _, ok := lead.ShardOf(id); ok && !there[id] && !pushed[id] {
+			ids = append(ids, id)
+		}
+	}
+	sort.Strings(ids)
+	return ids
+}
