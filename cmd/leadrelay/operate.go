@@ -25,19 +25,15 @@ func onStore(cmd *cobra.Command, do func(ctx context.Context, s *store.Store) er
 	if err != nil {
 		return err
 	}
-	var address store.Address
-	if c.Redis.URL != "" {
-		if address, err = configuredRedis(c); err != nil {
-			return err
-		}
-	} else {
+	at := c.Redis
+	if c.Redis.URL == "" {
 		url, running := embedded.Running(c.DataDir)
 		if !running {
 			return fmt.Errorf("no `leadrelay up` runs on data_dir %s; start it, or set redis.url", c.DataDir)
 		}
-		address = store.Address{URL: url}
+		at = embeddedRedis(url)
 	}
-	s, err := openStore(cmd.Context(), address, c, log)
+	s, err := openStore(cmd.Context(), at, c, log)
 	if err != nil {
 		return err
 	}

@@ -22,9 +22,8 @@ beside one or more "leadrelay worker".`,
 			if err != nil {
 				return err
 			}
-			address, err := configuredRedis(c)
-			if err != nil {
-				return err
+			if c.Redis.URL == "" {
+				return errNoRedis
 			}
 			listener, err := listen(c.Listen)
 			if err != nil {
@@ -32,7 +31,7 @@ beside one or more "leadrelay worker".`,
 			}
 			defer listener.Close()
 			ctx := cmd.Context()
-			s, err := openStore(ctx, address, c, log)
+			s, err := openStore(ctx, c.Redis, c, log)
 			if err != nil {
 				return err
 			}
@@ -59,12 +58,11 @@ the work and the vendors' limits.`,
 				return err
 			}
 			defer c.Close()
-			address, err := configuredRedis(c)
-			if err != nil {
-				return err
+			if c.Redis.URL == "" {
+				return errNoRedis
 			}
 			ctx := cmd.Context()
-			s, err := openStore(ctx, address, c, log)
+			s, err := openStore(ctx, c.Redis, c, log)
 			if err != nil {
 				return err
 			}

@@ -16,7 +16,6 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/config"
 	"github.com/leadrelay/leadrelay/internal/embedded"
-	"github.com/leadrelay/leadrelay/internal/store"
 )
 
 func upCommand() *cobra.Command {
@@ -51,12 +50,8 @@ func up(cmd *cobra.Command) (err error) {
 
 	ctx := cmd.Context()
 	group, ctx := errgroup.WithContext(ctx)
-	address, description := store.Address{}, "the Redis of redis.url"
-	if c.Redis.URL != "" {
-		if address, err = configuredRedis(c); err != nil {
-			return err
-		}
-	} else {
+	at, description := c.Redis, "the Redis of redis.url"
+	if c.Redis.URL == "" {
 		start, cancel := context.WithTimeout(ctx, startTimeout)
 		server, err := embedded.Start(start, embedded.Options{Dir: c.DataDir, Engine: c.Redis.Engine, Log: log})
 		cancel()
@@ -79,9 +74,9 @@ func up(cmd *cobra.Command) (err error) {
 				return fmt.Errorf("the embedded Redis ended: %w", server.Err())
 			}
 		})
-		address, description = store.Address{URL: server.URL()}, server.Description()
+		at, description = embeddedRedis(server.URL()), server.Description()
 	}
-	s, err := openStore(ctx, address, c, log)
+	s, err := openStore(ctx, at, c, log)
 	if err != nil {
 		return err
 	}

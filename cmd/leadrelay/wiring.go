@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
+	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/connectors/all"
 	"github.com/leadrelay/leadrelay/ingest"
 	"github.com/leadrelay/leadrelay/internal/config"
@@ -53,12 +54,9 @@ func (l redisLogger) Printf(_ context.Context, format string, args ...any) {
 	l.log.Debug("redis: " + fmt.Sprintf(format, args...))
 }
 
-// openStore connects to the Redis at an address.
-func openStore(ctx context.Context, address store.Address, c *config.Config, log *slog.Logger) (*store.Store, error) {
-	client, err := store.Connect(address)
-	if err != nil {
-		return nil, err
-	}
+// openStore connects to a Redis.
+func openStore(ctx context.Context, at config.Redis, c *config.Config, log *slog.Logger) (*store.Store, error) {
+	client := store.Connect(at.Options())
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	var list []store.Connector
@@ -78,13 +76,11 @@ func closeStore(s *store.Store) {
 	s.Client().Close()
 }
 
-// configuredRedis is the address of the Redis that the configuration names.
-func configuredRedis(c *config.Config) (store.Address, error) {
-	if c.Redis.URL == "" {
-		return store.Address{}, errors.New("redis.url: required here; only `leadrelay up` brings a Redis of its own")
-	}
-	return store.Address{URL: c.Redis.URL.Reveal(), Cluster: c.Redis.Cluster, SentinelMaster: c.Redis.SentinelMaster}, nil
-}
+// errNoRedis is said where an embedded Redis is of no use.
+var errNoRedis = errors.New("redis.url: required here; only `leadrelay up` brings a Redis of its own")
+
+// embeddedRedis is the address of an embedded Redis.
+func embeddedRedis(url string) config.Redis { return config.Redis{URL: connectors.Secret(url)} }
 
 // tellPersistence says once what an accepted lead survives on this Redis.
 func tellPersistence(ctx context.Context, s *store.Store, log *slog.Logger) {

@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/connectors/csv"
+	"github.com/leadrelay/leadrelay/connectors/googlesheets"
 	"github.com/leadrelay/leadrelay/connectors/mailchimp"
 	"github.com/leadrelay/leadrelay/connectors/webhook"
 )
@@ -12,6 +13,7 @@ import (
 func Kinds() []connectors.Kind {
 	return []connectors.Kind{
 		csv.Kind,
+		googlesheets.Kind,
 		mailchimp.Kind,
 		webhook.Kind,
 	}

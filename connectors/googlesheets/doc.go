@@ -49,8 +49,8 @@
 // # Rows that move meanwhile
 //
 // Google addresses cells by position only. When a person sorts, inserts or deletes rows in the moment between our read
-// and our write, the write lands in other rows. (Developer metadata would not do: it stays with a row that moves,
-// but a sort moves cells, not rows.) So each write also asks, within the same atomic call, what it met: the answer
+// and our write, the write lands in other rows. (Developer metadata follows a row that is moved, but Google nowhere
+// says that it follows a sort: https://developers.google.com/workspace/sheets/api/guides/metadata.) So each write also asks, within the same atomic call, what it met: the answer
 // holds the lead_id of every row that was written, and whether a row held the right lead_id when it was deleted.
 // A lead that was missed fails as remote and is pushed again. A lead whose row was hit in its place is
 //

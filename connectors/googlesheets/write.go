@@ -89,14 +89,14 @@ func (c *connector) plan(t tab, edits []edit) plan {
 		}
 	}
 	p.insertRows(t, below, fresh, c.runs(p.columns, true))
-	if frozen := max(1, t.frozen); t.rows+len(fresh)-len(gone) <= frozen {
+	if frozen := max(1, t.frozen); len(gone) > 0 && t.rows+len(fresh)-len(gone) <= frozen {
 		// A row that is not frozen must be left: https://github.com/theoephraim/node-google-spreadsheet/issues/186
 		p.requests = append(p.requests, request{InsertDimension: &insertDimension{
 			Range: dimensionRange{t.id, "ROWS", t.rows + len(fresh), t.rows + len(fresh) + 1}, InheritFromBefore: true,
 		}})
 	}
 
-	// From the last row up, so that each is still where it was read; and below the first row that is inserted.
+	// From the last row up, so that each is still where it was read. All are above the inserted ones.
 	slices.SortFunc(gone, func(a, b doomed) int { return b.row - a.row })
 	for _, d := range gone {
 		p.removals = append(p.removals, removal{d.edit, len(p.requests)})
@@ -112,6 +112,9 @@ func (c *connector) plan(t tab, edits []edit) plan {
 				p.rows[k].row--
 			}
 		}
+	}
+	if p.rows == nil && p.removals == nil {
+		p.requests = nil // columns alone are not worth a call
 	}
 	return p
 }

@@ -1,7 +1,13 @@
 package config_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -10,6 +16,7 @@ import (
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/connectors/all"
+	"github.com/leadrelay/leadrelay/connectors/googlesheets"
 	"github.com/leadrelay/leadrelay/internal/config"
 )
 
@@ -62,6 +69,35 @@ func uncommented(t *testing.T) string {
 	return head + "\napi_keys:\n" + example.ReplaceAllString(entries, "$1$2")
 }
 
+// shippedKinds is the table, and googlesheets, whose example is in the file before its line is in the table.
+func shippedKinds() []connectors.Kind { return append(all.Kinds(), googlesheets.Kind) }
+
+// serviceAccount returns the path of a key such as Google gives out.
+func serviceAccount(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(map[string]string{
+		"type": "service_account", "client_email": "leads@example.iam.gserviceaccount.com", "private_key_id": "1",
+		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+		"token_uri":   "https://oauth2.googleapis.com/token",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "google.json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestShippedExamplesWork(t *testing.T) {
 	environ(t,
 		"LEADRELAY_API_KEY=0123456789abcdef",
@@ -69,7 +105,8 @@ func TestShippedExamplesWork(t *testing.T) {
 		"HOOK_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 		"MAILCHIMP_API_KEY=0123456789abcdef0123456789abcdef-us1",
 	)
-	c, err := config.Load(write(t, uncommented(t)), all.Kinds())
+	text := strings.ReplaceAll(uncommented(t), "/run/secrets/google.json", serviceAccount(t))
+	c, err := config.Load(write(t, text), shippedKinds())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +116,7 @@ func TestShippedExamplesWork(t *testing.T) {
 	for _, connector := range c.Connectors {
 		types = append(types, connector.Type)
 	}
-	for _, kind := range all.Kinds() {
+	for _, kind := range shippedKinds() {
 		if !slices.Contains(types, kind.Name) {
 			t.Errorf("%s has no example", kind.Name)
 		}
@@ -91,7 +128,7 @@ func TestShippedFileNamesEverySetting(t *testing.T) {
 	names := func(where string, keys []string) {
 		t.Helper()
 		for _, key := range keys {
-			if !regexp.MustCompile(`(^|[\s{,#])` + key + `:(\s|$)`).MatchString(text) {
+			if !regexp.MustCompile(`(^|[\s{,#])` + key + `(_file)?:(\s|$)`).MatchString(text) {
 				t.Errorf("%s: %s is not in the file", where, key)
 			}
 		}
@@ -112,7 +149,7 @@ func TestShippedFileNamesEverySetting(t *testing.T) {
 	names("retry", connectors.KeysOf(reflect.TypeFor[config.Retry]()))
 	names("breaker", connectors.KeysOf(reflect.TypeFor[config.Breaker]()))
 	names("limits", []string{"rate", "per", "concurrency"})
-	for _, kind := range all.Kinds() {
+	for _, kind := range shippedKinds() {
 		names(kind.Name, connectors.KeysOf(reflect.TypeOf(kind.Settings)))
 	}
 }

@@ -1,54 +1,20 @@
 package store
 
-import (
-	"errors"
-	"net/url"
-	"strings"
+import "github.com/redis/go-redis/v9"
 
-	"github.com/redis/go-redis/v9"
-)
+// poolSize is how many connections a process keeps to Redis where its URL does not say: each connector's queue
+// has a few of its own, the rest of the program shares pipelines.
+const poolSize = 64
 
-// Address says where Redis is.
-type Address struct {
-	// URL is redis://[user:password@]host:port[/db], rediss:// for TLS, or unix:///path. Several hosts are
-	// separated by commas: the nodes of a Cluster, or the Sentinels.
-	URL            string
-	Cluster        bool   // the hosts are nodes of a Redis Cluster
-	SentinelMaster string // the hosts are Sentinels that know the master under this name
-}
-
-// Connect returns a client for an address. It does no I/O. Errors do not repeat the URL, which may hold a
-// password.
-func Connect(a Address) (redis.UniversalClient, error) {
-	single, hosts := a.URL, []string(nil)
-	if u, err := url.Parse(a.URL); err == nil && u.Scheme != "unix" && u.Host != "" {
-		hosts = strings.Split(u.Host, ",")
-		u.Host = hosts[0]
-		single = u.String()
+// Connect returns a client for a Redis, a Sentinel's master or a Cluster. It does no I/O.
+func Connect(options *redis.UniversalOptions) redis.UniversalClient {
+	o := *options
+	o.ContextTimeoutEnabled = true
+	if o.ClientName == "" {
+		o.ClientName = "leadrelay"
 	}
-	opts, err := redis.ParseURL(single)
-	if err != nil {
-		return nil, errors.New("redis.url: is not a Redis URL such as redis://:password@host:6379/0")
+	if o.PoolSize == 0 {
+		o.PoolSize = poolSize
 	}
-	opts.ContextTimeoutEnabled = true
-	opts.ClientName = "leadrelay"
-	opts.PoolSize = 64
-	switch {
-	case a.Cluster && a.SentinelMaster != "":
-		return nil, errors.New("redis: give cluster or sentinel_master, not both")
-	case a.Cluster:
-		return redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: hosts, Username: opts.Username, Password: opts.Password, TLSConfig: opts.TLSConfig,
-			ClientName: opts.ClientName, ContextTimeoutEnabled: true, PoolSize: opts.PoolSize,
-		}), nil
-	case a.SentinelMaster != "":
-		return redis.NewFailoverClient(&redis.FailoverOptions{
-			MasterName: a.SentinelMaster, SentinelAddrs: hosts,
-			Username: opts.Username, Password: opts.Password, DB: opts.DB, TLSConfig: opts.TLSConfig,
-			ClientName: opts.ClientName, ContextTimeoutEnabled: true, PoolSize: opts.PoolSize,
-		}), nil
-	case len(hosts) > 1:
-		return nil, errors.New("redis.url: names several hosts; set redis.cluster or redis.sentinel_master")
-	}
-	return redis.NewClient(opts), nil
+	return redis.NewUniversalClient(&o)
 }
