@@ -82,8 +82,6 @@ func (v *crm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type crmSettings struct {
 	URL string            `mapstructure:"url"`
 	Key connectors.Secret `mapstructure:"api_key"`
-
-	breaks broken
 }
 
 // broken is the promise that a connector breaks.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/connectors/all"
-	"github.com/leadrelay/leadrelay/connectors/googlesheets"
 	"github.com/leadrelay/leadrelay/internal/config"
 )
 
@@ -69,9 +68,6 @@ func uncommented(t *testing.T) string {
 	return head + "\napi_keys:\n" + example.ReplaceAllString(entries, "$1$2")
 }
 
-// shippedKinds is the table, and googlesheets, whose example is in the file before its line is in the table.
-func shippedKinds() []connectors.Kind { return append(all.Kinds(), googlesheets.Kind) }
-
 // serviceAccount returns the path of a key such as Google gives out.
 func serviceAccount(t *testing.T) string {
 	t.Helper()
@@ -106,7 +102,7 @@ func TestShippedExamplesWork(t *testing.T) {
 		"MAILCHIMP_API_KEY=0123456789abcdef0123456789abcdef-us1",
 	)
 	text := strings.ReplaceAll(uncommented(t), "/run/secrets/google.json", serviceAccount(t))
-	c, err := config.Load(write(t, text), shippedKinds())
+	c, err := config.Load(write(t, text), all.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +112,7 @@ func TestShippedExamplesWork(t *testing.T) {
 	for _, connector := range c.Connectors {
 		types = append(types, connector.Type)
 	}
-	for _, kind := range shippedKinds() {
+	for _, kind := range all.Kinds() {
 		if !slices.Contains(types, kind.Name) {
 			t.Errorf("%s has no example", kind.Name)
 		}
@@ -149,7 +145,7 @@ func TestShippedFileNamesEverySetting(t *testing.T) {
 	names("retry", connectors.KeysOf(reflect.TypeFor[config.Retry]()))
 	names("breaker", connectors.KeysOf(reflect.TypeFor[config.Breaker]()))
 	names("limits", []string{"rate", "per", "concurrency"})
-	for _, kind := range shippedKinds() {
+	for _, kind := range all.Kinds() {
 		names(kind.Name, connectors.KeysOf(reflect.TypeOf(kind.Settings)))
 	}
 }

@@ -279,6 +279,7 @@ func (c *conn) undisturbed() bool {
 	return c.store.call(c.peer, []string{"EXEC"}) == "*0\r\n" && !renewed
 }
 
+//lint:ignore ST1005 a client shows it as Redis words it
 var errProtocol = errors.New("Protocol error")
 
 // readCommand reads a command as clients send it, an array of bulk strings.

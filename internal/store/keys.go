@@ -20,7 +20,6 @@ const gatesKey = "lr:gates"
 
 func leadKey(prefix, id string) string      { return prefix + "l:" + id }
 func syncKey(prefix, id string) string      { return prefix + "s:" + id }
-func answersKey(prefix, id string) string   { return prefix + "a:" + id }
 func backlogKey(prefix, name string) string { return prefix + "b:" + name }
 func dueKey(prefix, name string) string     { return prefix + "d:" + name }
 func parkedKey(prefix, name string) string  { return prefix + "p:" + name }

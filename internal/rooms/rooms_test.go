@@ -1,0 +1,70 @@
+package rooms
+
+import (
+	"encoding/json"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/leadrelay/leadrelay/"
+
+// mayImport lists, for each room, the rooms its code (tests apart) may import. A room that ends in /* is any
+// folder below.
+var mayImport = map[string][]string{
+	"cmd/leadrelay":            {"ingest", "worker", "connectors", "connectors/all", "internal/config", "internal/embedded", "internal/lead", "internal/store"},
+	"ingest":                   {"internal/lead", "internal/store"},
+	"worker":                   {"connectors", "internal/lead", "internal/store"},
+	"connectors":               {"internal/lead"},
+	"connectors/all":           {"connectors", "connectors/*"},
+	"connectors/connectortest": {"connectors", "internal/lead"},
+	"connectors/*":             {"connectors", "internal/lead"},
+	"internal/lead":            {},
+	"internal/store":           {"internal/lead"},
+	"internal/config":          {"connectors", "internal/lead"},
+	"internal/embedded":        {},
+	"internal/redistest":       {},
+	"internal/promises":        {},
+	"internal/rooms":           {},
+}
+
+type pkg struct {
+	ImportPath string
+	Doc        string
+	Imports    []string
+}
+
+func TestRoomsImportOnlyDownward(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Doc,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); decoder.More(); {
+		var p pkg
+		if err := decoder.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		room := strings.TrimPrefix(p.ImportPath, module)
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", room)
+		}
+		allowed, known := mayImport[room]
+		if !known {
+			allowed, known = mayImport[path.Dir(room)+"/*"]
+		}
+		if !known {
+			t.Errorf("%s is no room of the house: say in mayImport what it may import", room)
+		}
+		for _, imported := range p.Imports {
+			other, ours := strings.CutPrefix(imported, module)
+			if ours && !slices.Contains(allowed, other) && !slices.Contains(allowed, path.Dir(other)+"/*") {
+				t.Errorf("%s imports %s", room, other)
+			}
+			if room == "internal/lead" && strings.Contains(imported, ".") {
+				t.Errorf("%s imports %s: the words of the domain need the standard library alone", room, imported)
+			}
+		}
+	}
+}
