@@ -3,8 +3,10 @@ package connectors
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/vm"
 
 	"github.com/leadrelay/leadrelay/internal/lead"
@@ -22,11 +24,29 @@ func NewFilter(expression string) (Filter, error) {
 	if expression == "" {
 		return Filter{}, nil
 	}
-	program, err := expr.Compile(expression, expr.AllowUndefinedVariables(), expr.AsBool())
+	calls := &unknownCalls{}
+	program, err := expr.Compile(expression, expr.AllowUndefinedVariables(), expr.AsBool(), expr.Patch(calls))
 	if err != nil {
 		return Filter{}, err
 	}
+	if len(calls.names) > 0 {
+		return Filter{}, fmt.Errorf("unknown function %s", strings.Join(calls.names, ", "))
+	}
 	return Filter{program}, nil
+}
+
+// unknownCalls finds calls of functions that the language does not have: any name may be a custom field, but no
+// field can be called.
+type unknownCalls struct{ names []string }
+
+func (u *unknownCalls) Visit(node *ast.Node) {
+	if call, ok := (*node).(*ast.CallNode); ok {
+		name := "call"
+		if callee, ok := call.Callee.(*ast.IdentifierNode); ok {
+			name = callee.Value
+		}
+		u.names = append(u.names, name)
+	}
 }
 
 // Match evaluates the filter. An expression that cannot be evaluated for this lead (a text compared with a

@@ -57,3 +57,16 @@ func TestAFilterThatDoesNotFitTheLeadIsTheLeadsFaultAndShowsNothingOfIt(t *testi
 		}
 	}
 }
+
+func TestAFunctionThatDoesNotExistIsRefusedAtLoad(t *testing.T) {
+	for _, bad := range []string{`contians(name, "x")`, `name.upper() == "X"`} {
+		if _, err := NewFilter(bad); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+	for _, good := range []string{`lower(source) == "website"`, `name contains "x" and len(tags ?? []) > 1`, `email endsWith "@example.com"`} {
+		if _, err := NewFilter(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,8 @@ func (f *fence) Err() error {
 	return nil
 }
 
-// keepFences renews the fences of this runner's claims until ctx ends, and ends the calls of those it cannot.
+// keepFences renews the fences of this runner's claims, and its permits, until ctx ends. It ends the calls of
+// claims whose fence it cannot renew.
 func (r *runner) keepFences(ctx context.Context) {
 	tick := time.NewTicker(hold / 4)
 	defer tick.Stop()
@@ -61,7 +63,11 @@ func (r *runner) keepFences(ctx context.Context) {
 				fences, names = append(fences, f), append(names, f.name)
 			}
 		}
+		calls := slices.Collect(maps.Keys(r.flying))
 		r.mu.Unlock()
+		for _, token := range calls {
+			r.store.ProlongCall(ctx, store.Limits(r.Limits), token, hold)
+		}
 		if len(fences) == 0 {
 			continue
 		}

@@ -39,8 +39,9 @@ type runner struct {
 	throttles atomic.Int32 // throttled pushes in a row
 	probing   atomic.Bool
 
-	mu   sync.Mutex
-	held map[*store.Claim]*fence
+	mu     sync.Mutex
+	held   map[*store.Claim]*fence
+	flying map[string]bool // tokens of permitted calls
 }
 
 func newRunner(c Connector, s *store.Store, log *slog.Logger, m *metrics) *runner {
@@ -53,7 +54,7 @@ func newRunner(c Connector, s *store.Store, log *slog.Logger, m *metrics) *runne
 	r := &runner{
 		Connector: c, store: s, log: log, metrics: m,
 		slots: make(chan struct{}, c.Concurrency), bell: make(chan struct{}, 1),
-		held: map[*store.Claim]*fence{},
+		held: map[*store.Claim]*fence{}, flying: map[string]bool{},
 	}
 	r.keyed, _ = c.Connector.(connectors.Keyed)
 	r.finder, _ = c.Connector.(connectors.Finder)

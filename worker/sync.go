@@ -324,6 +324,18 @@ func (r *runner) handBack(claims []*store.Claim, at time.Time) {
 	}
 }
 
+// fly notes that a permitted call is in flight: its permit is renewed as fences are, so that a dead worker's is
+// free again as soon.
+func (r *runner) fly(token string, flying bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if flying {
+		r.flying[token] = true
+	} else {
+		delete(r.flying, token)
+	}
+}
+
 // waitHere is how long claims wait for a vendor's limit before they are handed back for later.
 const waitHere = 3 * time.Second
 
@@ -338,7 +350,7 @@ func (r *runner) permit(claims []*store.Claim, probe bool) (endCall func(), gran
 	token := newToken()
 	began := time.Now()
 	for {
-		wait, err := r.store.Permit(ctx, l, token, pushFor)
+		wait, err := r.store.Permit(ctx, l, token, hold)
 		if err == nil && wait == 0 {
 			break
 		}
@@ -353,7 +365,9 @@ func (r *runner) permit(claims []*store.Claim, probe bool) (endCall func(), gran
 			return nil, nil
 		}
 	}
+	r.fly(token, true)
 	endCall = func() {
+		r.fly(token, false)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hold)
 		defer cancel()
 		r.store.EndCall(ctx, l, token)

@@ -218,3 +218,23 @@ func TestP2ConcurrentPostsOfOneAddressUnderDedupeMakeOneLead(t *testing.T) {
 		t.Error("a new lead took the id of a deleted one")
 	}
 }
+
+func TestP2UnderDedupeALeadIsKnownByTheAddressItWasChangedTo(t *testing.T) {
+	crm := newRemote("crm")
+	w := newWorld(t, redistest.Start(t), crm)
+	before := w.start(nil)
+	early := before.post(`{"email":"early@example.com"}`) // before dedupe was set
+	w.dedupe = true
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	p.put(id, `{"email":"b@example.com"}`)
+	if got := p.post(`{"email":"B@example.com","name":"again"}`); got != id {
+		t.Errorf("a post with the changed address made %s, want an update of %s", got, id)
+	}
+	if got := p.post(`{"email":"a@example.com"}`); got == id {
+		t.Error("a post with the address a lead no longer has updated that lead")
+	}
+	if got := p.post(`{"email":"early@example.com"}`); got != early {
+		t.Errorf("a post with the address of an earlier lead made %s, want an update of %s", got, early)
+	}
+}

@@ -86,7 +86,8 @@ type Limits struct {
 	Per         time.Duration
 }
 
-// Permit asks leave for one call, which counts as in flight for at most flight. It answers 0, or how long to
+// Permit asks leave for one call, which counts as in flight for flight unless it is
+// prolonged. It answers 0, or how long to
 // wait before asking again. token must be new, and is handed back by EndCall.
 func (s *Store) Permit(ctx context.Context, l Limits, token string, flight time.Duration) (time.Duration, error) {
 	now := s.clock.Now()
@@ -96,6 +97,13 @@ func (s *Store) Permit(ctx context.Context, l Limits, token string, flight time.
 		return 0, wrapRedis(err)
 	}
 	return time.Duration(wait) * time.Millisecond, nil
+}
+
+// ProlongCall lets a permitted call count as in flight for longer.
+func (s *Store) ProlongCall(ctx context.Context, l Limits, token string, flight time.Duration) error {
+	return wrapRedis(s.pipe.ZAddXX(ctx, limitKeys(l.Scope)[1], redis.Z{
+		Score: float64(s.clock.Now().Add(flight).UnixMilli()), Member: token,
+	}).Err())
 }
 
 // EndCall says that a permitted call is over.

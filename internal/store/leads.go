@@ -109,7 +109,7 @@ func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 	formerOwner := ""
 	for range maxTries {
 		now := s.clock.Now()
-		owner, err := s.own(ctx, address, lead.NewID(now, -1), formerOwner)
+		owner, err := s.owner(ctx, address, formerOwner, now)
 		if err != nil {
 			return lead.Lead{}, err
 		}
@@ -135,6 +135,27 @@ func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 		}
 	}
 	return lead.Lead{}, ErrBusy
+}
+
+// owner returns the id of the lead that owns an address. Where none does, or former does no more, a lead that has
+// the address becomes its owner, else the id of one that is yet to be created.
+func (s *Store) owner(ctx context.Context, address, former string, now time.Time) (string, error) {
+	owner, err := s.pipe.HGet(ctx, prefixes[emailShard(address)]+"own", emailDigest(address)).Result()
+	if err == nil && owner != former {
+		return owner, nil
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", wrapRedis(err)
+	}
+	proposed := lead.NewID(now, -1)
+	having, err := s.newest(ctx, address, "", 1)
+	if err != nil {
+		return "", err
+	}
+	if len(having) == 1 {
+		proposed = having[0]
+	}
+	return s.own(ctx, address, proposed, former)
 }
 
 // own returns the id of the lead that owns an address, after making proposed the owner where there is none or

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestMain lets the test's own program be leadrelay, for tests that kill it.
+func TestMain(m *testing.M) {
+	if os.Getenv("LEADRELAY_TEST_IS_MAIN") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestP1AcceptedLeadsSurviveKill9 kills a whole `leadrelay up` in mid-load and starts it again: every lead that was
+// answered 2xx gets its one row.
+func TestP1AcceptedLeadsSurviveKill9(t *testing.T) {
+	engines(t, func(t *testing.T, both string) {
+		dir, engine, _ := strings.Cut(both, "\n")
+		accepted := map[string]bool{}
+		for round := range 3 {
+			cmd, url := startProcess(t, dir, engine)
+			for i := range 60 {
+				body := fmt.Sprintf(`{"email":"a%d.%d@example.com"}`, round, i)
+				req, _ := http.NewRequest("POST", url+"/api/v1/leads", strings.NewReader(body))
+				req.Header.Set("Authorization", "Bearer a-key-of-sixteen-characters")
+				req.Header.Set("Content-Type", "application/json")
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var answer struct {
+					Data struct {
+						LeadID string `json:"lead_id"`
+					}
+				}
+				if err := json.NewDecoder(resp.Body).Decode(&answer); err == nil && resp.StatusCode == 200 {
+					accepted[answer.Data.LeadID] = true
+				}
+				resp.Body.Close()
+			}
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+		if len(accepted) != 180 {
+			t.Fatalf("%d of 180 leads were accepted", len(accepted))
+		}
+		startProcess(t, dir, engine)
+		rows := func() map[string]int {
+			text, _ := os.ReadFile(filepath.Join(dir, "leads.csv"))
+			found := map[string]int{}
+			for _, id := range regexp.MustCompile(`(?m)^lead_[0-9a-v]{23}`).FindAllString(string(text), -1) {
+				found[id]++
+			}
+			return found
+		}
+		wait(t, "a row for every accepted lead", func() bool {
+			have := rows()
+			for id := range accepted {
+				if have[id] == 0 {
+					return false
+				}
+			}
+			return true
+		})
+		for id, n := range rows() {
+			if n != 1 || !accepted[id] {
+				t.Errorf("%s has %d rows, accepted: %v", id, n, accepted[id])
+			}
+		}
+	})
+}
+
+// startProcess runs `leadrelay up` as a process of its own and returns where it listens.
+func startProcess(t *testing.T, dir, engine string) (*exec.Cmd, string) {
+	t.Helper()
+	file := filepath.Join(dir, "config.yaml")
+	text := fmt.Sprintf("listen: 127.0.0.1:0\ndata_dir: %[1]s/data\nredis: {engine: %[2]s}\napi_keys: [{name: k, key: a-key-of-sixteen-characters}]\n"+
+		"connectors: [{name: sheet, type: csv, settings: {path: %[1]s/leads.csv}}]\n", dir, engine)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "up", "--config", file)
+	cmd.Env = append(os.Environ(), "LEADRELAY_TEST_IS_MAIN=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	url := ""
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if match := regexp.MustCompile(`leads API +(http://[^/]+)/`).FindStringSubmatch(lines.Text()); match != nil {
+			url = match[1]
+		}
+		if strings.Contains(lines.Text(), "Ctrl-C") {
+			return cmd, url
+		}
+	}
+	t.Fatal("up did not start")
+	return nil, ""
+}
