@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -90,25 +89,41 @@ func startProcess(t *testing.T, dir, engine string) (*exec.Cmd, string) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], "up", "--config", file)
-	cmd.Env = append(os.Environ(), "LEADRELAY_TEST_IS_MAIN=1")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
+	p := launch(t, "up", "--config", file)
+	return p.cmd, p.find(regexp.MustCompile(`leads API +(http://[^/]+)/`))
+}
+
+// launched is leadrelay in a process of its own.
+type launched struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	out *output
+}
+
+func launch(t *testing.T, args ...string) *launched {
+	t.Helper()
+	p := &launched{t: t, cmd: exec.Command(os.Args[0], args...), out: &output{}}
+	p.cmd.Env = append(os.Environ(), "LEADRELAY_TEST_IS_MAIN=1")
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	url := ""
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if match := regexp.MustCompile(`leads API +(http://[^/]+)/`).FindStringSubmatch(lines.Text()); match != nil {
-			url = match[1]
-		}
-		if strings.Contains(lines.Text(), "Ctrl-C") {
-			return cmd, url
-		}
-	}
-	t.Fatal("up did not start")
-	return nil, ""
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *launched) kill() {
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
+
+// find waits for what the process prints and returns the match's first group.
+func (p *launched) find(pattern *regexp.Regexp) string {
+	p.t.Helper()
+	var match []string
+	wait(p.t, pattern.String()+" to be printed", func() bool {
+		match = pattern.FindStringSubmatch(p.out.String())
+		return match != nil
+	})
+	return match[1]
 }
