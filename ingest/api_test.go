@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/leadrelay/leadrelay/ingest"
+	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/redistest"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
@@ -371,6 +373,28 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	}
 	if got := a.do("POST", "/api/v1/leads", full, `{"email":"a@example.com"}`); got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("a create without Redis: %d %s", got.status, got.text)
+	}
+}
+
+func TestARedisThatHangsIsAnswered503AndRecoversByItself(t *testing.T) {
+	a := start(t, nil)
+	a.post(`{"email":"a@example.com"}`)
+	a.server.Signal(syscall.SIGSTOP)
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			got := a.do("POST", "/api/v1/leads", full, `{"email":"b@example.com"}`, "Idempotency-Key", lead.NewID(time.Now(), -1))
+			if got.status != 503 || got.header.Get("Retry-After") == "" {
+				t.Errorf("got %d %s", got.status, got.text)
+			}
+		})
+	}
+	group.Wait()
+	a.server.Signal(syscall.SIGCONT)
+	for end := time.Now().Add(30 * time.Second); a.do("POST", "/api/v1/leads", full, `{"email":"c@example.com"}`).status != 200; {
+		if time.Now().After(end) {
+			t.Fatal("still no lead is accepted after Redis came back")
+		}
 	}
 }
 

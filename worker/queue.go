@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -71,7 +72,7 @@ func (c *attentiveClient) EvalSha(ctx context.Context, sha string, keys []string
 	}
 	cmd := c.UniversalClient.EvalSha(ctx, sha, keys, args...)
 	if look {
-		c.empty.Store(cmd.Err() == redis.Nil)
+		c.empty.Store(errors.Is(cmd.Err(), redis.Nil))
 	}
 	return cmd
 }

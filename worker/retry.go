@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/leadrelay/leadrelay/connectors"
@@ -143,7 +144,7 @@ func skipped(c *store.Claim, now time.Time) store.Record {
 // personal lists what of a lead must not be repeated in a reason.
 func personal(c *store.Claim) []string {
 	l := c.Change.Lead
-	values := []string{l.Name, l.Email, l.Note}
+	values := append([]string{l.Name, l.Email, l.Note}, strings.Fields(l.Name)...)
 	for _, value := range l.Custom {
 		if text, ok := value.(string); ok {
 			values = append(values, text)

@@ -260,7 +260,7 @@ func (r *runner) probeIfDue(ctx context.Context) {
 	go func() {
 		defer r.pushes.Done()
 		defer r.probing.Store(false)
-		alone, err := r.store.Probe(ctx, r.Name, pushFor)
+		alone, err := r.store.Probe(ctx, r.Name, hold)
 		if err != nil || !alone {
 			return
 		}

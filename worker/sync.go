@@ -158,7 +158,8 @@ func (r *runner) prepare(ctx context.Context, c *store.Claim) (lead.Change, erro
 	key := ""
 	if r.keyed != nil && change.Op != lead.Delete {
 		key = r.keyed.Key(change.Lead)
-		if key != c.Record.Ref && !slices.Contains(c.Record.Tried, key) {
+		// A key that is the lead's own id cannot be forgotten.
+		if key != c.Record.Ref && key != change.Lead.ID && !slices.Contains(c.Record.Tried, key) {
 			// Known before the call goes out: whatever becomes of it, the record it may leave is found again.
 			c.Record.Tried = append(c.Record.Tried, key)
 			c.Record.Sent = true
