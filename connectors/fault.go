@@ -48,6 +48,9 @@ type Error struct {
 	// RetryAfter is the least time to wait before the next attempt, as the system asked; 0: the worker decides.
 	RetryAfter time.Duration
 
+	// NotSent: the request that failed never left this machine.
+	NotSent bool
+
 	// Err reads as a path, outermost first: "mailchimp: put member: 400 Invalid Resource".
 	// It holds neither secrets nor personal data.
 	Err error

@@ -17,17 +17,24 @@ type fence struct {
 	context.Context
 	cancel context.CancelFunc
 	name   store.Fence
-	until  atomic.Int64 // Unix ns
+	until  atomic.Pointer[time.Time]
 }
 
 func newFence(base context.Context, c *store.Claim) *fence {
 	f := &fence{name: c.Fence()}
 	f.Context, f.cancel = context.WithTimeout(base, pushFor)
-	f.until.Store(c.Until.UnixNano())
+	f.holdUntil(c.Until)
 	return f
 }
 
-func (f *fence) lapsed() bool { return time.Now().UnixNano() >= f.until.Load() }
+func (f *fence) holdUntil(until time.Time) { f.until.Store(&until) }
+
+// lapsed asks both clocks: the wall clock may have been set back, and the monotonic one stands still while a
+// machine sleeps.
+func (f *fence) lapsed() bool {
+	now, until := time.Now(), *f.until.Load()
+	return !now.Before(until) || !now.Round(0).Before(until.Round(0))
+}
 
 // cut says whether the fence, and not the time a push may take, ended the calls.
 func (f *fence) cut() bool { return f.lapsed() || errors.Is(f.Context.Err(), context.Canceled) }
@@ -80,7 +87,7 @@ func (r *runner) keepFences(ctx context.Context) {
 			if slices.Contains(lost, f.name.ID) {
 				f.cancel()
 			} else {
-				f.until.Store(until.UnixNano())
+				f.holdUntil(until)
 			}
 		}
 	}

@@ -17,6 +17,17 @@ const (
 // pass says whether leads may go through.
 func (r *runner) pass() bool { return r.gate.Load().Opens(r.store.Now()) }
 
+// noticeGate looks whether leads may go through since a moment ago, or since this worker began, and then wakes for
+// those that waited.
+func (r *runner) noticeGate(ctx context.Context) {
+	open := r.pass()
+	if was := r.open.Swap(open); open && !was {
+		if err := r.store.RingDue(ctx, r.Name); err != nil {
+			r.open.Store(false) // the sweeper comes by again
+		}
+	}
+}
+
 // readGate takes over what another worker or an operator made of the gate.
 func (r *runner) readGate() {
 	ctx, cancel := context.WithTimeout(r.base, hold)
@@ -26,11 +37,12 @@ func (r *runner) readGate() {
 		return // the sweeper reads it again
 	}
 	r.gate.Store(new(gates[r.Name]))
+	r.noticeGate(ctx)
 }
 
-// closeGate spares the connector: it waits, or is probed with one lead from time to time. An operator's pause
-// stands above all.
-func (r *runner) closeGate(state store.GateState, reason string, until time.Time) {
+// closeGate spares the connector after a lead's push failed: it waits, or is probed with one lead from time to
+// time. An operator's pause stands above all.
+func (r *runner) closeGate(state store.GateState, lead, reason string, until time.Time) {
 	now := r.store.Now()
 	before := *r.gate.Load()
 	if before.State == store.GatePaused {
@@ -40,13 +52,19 @@ func (r *runner) closeGate(state store.GateState, reason string, until time.Time
 	if before.State == state {
 		g.Since = before.Since
 		g.Tries = before.Tries
-		if now.Before(before.Until) {
+		if before.Lead != "" && before.Lead != lead {
+			before.Lead = "" // not that lead's own trouble, then
+		} else if now.Before(before.Until) && !until.After(before.Until) {
 			return // said already, by a push that was in flight beside this one
 		}
+		g.Lead = before.Lead
 		g.Tries++
 	}
 	switch state {
 	case store.GateDown:
+		if before.State != state {
+			g.Lead = r.failures.onlyLead()
+		}
 		g.Until = now.Add(r.Breaker.wait(g.Tries))
 	case store.GateHeld:
 		g.Until = now.Add(jittered(doubled(heldProbe, heldProbeMax, g.Tries)))
@@ -64,17 +82,15 @@ func (r *runner) openGate() {
 		return
 	}
 	r.log.Info("connector well again", "after", r.store.Now().Sub(before.Since).Round(time.Millisecond))
-	r.failures.Store(0)
+	r.failures.end()
 	r.setGate(store.Gate{})
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.base), hold)
-	defer cancel()
-	r.store.Sweep(ctx, []string{r.Name}) // else the sweeper will
 }
 
 func (r *runner) setGate(g store.Gate) {
 	r.gate.Store(&g)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.base), hold)
 	defer cancel()
+	r.noticeGate(ctx)
 	if err := r.store.SetGate(ctx, r.Name, g); err != nil {
 		r.log.Warn("a gate could not be recorded", "error", err)
 	}

@@ -40,7 +40,7 @@ type verdict struct {
 }
 
 // after decides what follows from a push of a claim that failed with err at now. It is the one place that does.
-// probing is set when the connector is known to be in trouble and this lead was sent ahead.
+// probing is set when the connector is known to be in trouble, not this lead alone, and it was sent ahead.
 func (r *runner) after(c *store.Claim, err error, now time.Time, probing bool) verdict {
 	fault, wait := connectors.FaultOf(err)
 	record := c.Record
@@ -79,14 +79,14 @@ func (r *runner) after(c *store.Claim, err error, now time.Time, probing bool) v
 	record.Attempts++
 	failingFor := now.Sub(time.UnixMilli(record.FailingSince))
 	if failingFor >= r.Retry.Horizon {
-		record.State = store.Parked
+		record.State, record.Attempts, record.FailingSince = store.Parked, 0, 0
 		record.Reason = fmt.Sprintf("given up after %s: %s", failingFor.Round(time.Second), record.Reason)
 		return verdict{verb: store.Park, record: record}
 	}
 	v := verdict{verb: store.Later, at: now.Add(max(r.Retry.delay(record.Attempts), min(wait, maxThrottle)))}
 	record.State, record.Next = store.Retrying, v.at.UnixMilli()
 	v.record = record
-	if r.Breaker.Failures > 0 && int(r.failures.Add(1)) >= r.Breaker.Failures {
+	if r.failures.failed(c.Change.Lead.ID) >= r.Breaker.Failures && r.Breaker.Failures > 0 {
 		v.gate = store.GateDown
 	}
 	return v

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/leadrelay/leadrelay/connectors"
-	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
@@ -35,7 +33,8 @@ type runner struct {
 	base   context.Context // of pushes: outlives the jobs, ends when the worker gives up waiting
 
 	gate      atomic.Pointer[store.Gate]
-	failures  atomic.Int32 // remote failures in a row
+	open      atomic.Bool  // what noticeGate saw last
+	failures  streak       // of the remote's failures
 	throttles atomic.Int32 // throttled pushes in a row
 	probing   atomic.Bool
 
@@ -112,6 +111,12 @@ func newToken() string { return uuid.NewString() }
 
 // round pushes what is due of a shard until nothing is, or the gate closes.
 func (r *runner) round(ctx context.Context, shard int) {
+	if ctx.Err() != nil {
+		return
+	}
+	// asynq stops waiting for its handlers after a while: what this one still starts is waited for as well.
+	r.pushes.Add(1)
+	defer r.pushes.Done()
 	for end := time.Now().Add(roundFor); time.Now().Before(end); {
 		found, ok := r.claimAndPush(ctx, shard)
 		if !ok {
@@ -195,19 +200,28 @@ func (r *runner) claim(ctx context.Context, shard, n int) ([]*store.Claim, error
 	return r.fill(ctx, nil, shard)
 }
 
-// fill claims more leads until a batch is full, beginning at a shard.
+// fill claims more leads until a batch is full: those of a shard, then of all others that have any due.
 func (r *runner) fill(ctx context.Context, claims []*store.Claim, shard int) ([]*store.Claim, error) {
 	target := store.Connector{Name: r.Name, Event: r.Event}
-	for i := range lead.Shards {
+	shards := []int{shard}
+	for i := 0; i < len(shards); i++ {
 		room := r.batcher.MaxBatch() - len(claims)
 		if room <= 0 {
 			break
 		}
-		more, err := r.fence(r.store.Claim(ctx, target, (shard+i)%lead.Shards, room, newToken(), hold))
-		if err != nil && len(claims) == 0 {
-			return nil, err
-		}
+		more, err := r.fence(r.store.Claim(ctx, target, shards[i], room, newToken(), hold))
 		claims = append(claims, more...)
+		if i == 0 && err == nil && len(more) < room {
+			var others []int
+			others, err = r.store.DueShards(ctx, r.Name)
+			shards = append(shards, others...)
+		}
+		if err != nil {
+			if len(claims) == 0 {
+				return nil, err
+			}
+			break // what is claimed goes out
+		}
 	}
 	return claims, nil
 }
@@ -247,10 +261,11 @@ func (r *runner) start(claims []*store.Claim, probe bool) {
 	}()
 }
 
-// probeIfDue sends one lead ahead when it is time to see whether the connector is well again.
+// probeIfDue sends one lead ahead when it is time to see whether the connector is well again: the one that is due
+// longest, so that leads which fail take turns with those that were not tried yet.
 func (r *runner) probeIfDue(ctx context.Context) {
 	g := r.gate.Load()
-	if g.State != store.GateDown && g.State != store.GateHeld || r.store.Now().Before(g.Until) {
+	if g.State != store.GateDown && g.State != store.GateHeld || g.Lead == "" && r.store.Now().Before(g.Until) {
 		return
 	}
 	if !r.probing.CompareAndSwap(false, true) {
@@ -265,10 +280,13 @@ func (r *runner) probeIfDue(ctx context.Context) {
 			return
 		}
 		defer r.store.EndProbe(context.WithoutCancel(ctx), r.Name)
+		shards, err := r.store.DueShards(ctx, r.Name)
+		if err != nil {
+			return // the sweeper comes by again
+		}
 		target := store.Connector{Name: r.Name, Event: r.Event}
-		first := rand.IntN(lead.Shards)
-		for i := range lead.Shards {
-			claims, err := r.fence(r.store.Claim(ctx, target, (first+i)%lead.Shards, 1, newToken(), hold))
+		for _, shard := range shards {
+			claims, err := r.fence(r.store.Claim(ctx, target, shard, 1, newToken(), hold))
 			if err != nil {
 				return
 			}
@@ -277,4 +295,34 @@ func (r *runner) probeIfDue(ctx context.Context) {
 			}
 		}
 	}()
+}
+
+// streak counts failures in a row, and knows whether they are all of one lead.
+type streak struct {
+	mu    sync.Mutex
+	count int
+	lead  string // the only one that failed; "" when several did
+}
+
+func (s *streak) failed(lead string) (count int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count++; s.count == 1 {
+		s.lead = lead
+	} else if s.lead != lead {
+		s.lead = ""
+	}
+	return s.count
+}
+
+func (s *streak) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count, s.lead = 0, ""
+}
+
+func (s *streak) onlyLead() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lead
 }

@@ -210,7 +210,7 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 		return false
 	}
 	if got.err == nil {
-		r.failures.Store(0)
+		r.failures.end()
 		r.throttles.Store(0)
 		r.metrics.synced.WithLabelValues(r.Name).Inc()
 		before := c.Record
@@ -242,19 +242,22 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 		r.afterSettle(c, more, err, true)
 		return false
 	}
-	v := r.after(c, got.err, now, probe)
-	v.record.Sent = v.record.Sent || mayHaveApplied(got.err)
+	v := r.after(c, got.err, now, probe && r.gate.Load().Lead != id)
+	v.record.Sent = v.record.Sent || r.mayHaveApplied(got.err)
 	fault, reason := v.record.Fault, v.record.Reason
 	r.metrics.failed.WithLabelValues(r.Name, fault).Inc()
 	r.log.Warn("push failed", "lead", id, "revision", revision, "fault", fault, "error", reason, "then", string(v.verb), "attempt", v.record.Attempts)
 	c.Record = v.record
 	if v.gate != store.GateOpen {
-		r.closeGate(v.gate, reason, v.until)
+		r.closeGate(v.gate, id, reason, v.until)
+		if probe {
+			v.at = r.gate.Load().Until // behind those that were not tried yet
+		}
 	}
 	more, err := r.settle(c, v.verb, v.at)
 	r.afterSettle(c, more, err, c.Record.Sent)
 	if v.record.Fault == connectors.Lead.String() {
-		r.failures.Store(0)
+		r.failures.end()
 		r.openGate() // it refused this lead, so it is there
 	}
 	return more
@@ -262,8 +265,12 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 
 // mayHaveApplied says whether a failed push may have left something at the remote. Only a refusal of the lead or
 // of the settings says for sure that it did not: a gateway may throttle or fail after the system behind it has
-// done its work.
-func mayHaveApplied(err error) bool {
+// done its work. An event is one request, so that one that never left has told nobody.
+func (r *runner) mayHaveApplied(err error) bool {
+	var e *connectors.Error
+	if r.Event && errors.As(err, &e) && e.NotSent {
+		return false
+	}
 	fault, _ := connectors.FaultOf(err)
 	return fault != connectors.Lead && fault != connectors.Setup
 }
@@ -273,7 +280,7 @@ func mayHaveApplied(err error) bool {
 func (r *runner) afterSettle(c *store.Claim, more bool, err error, called bool) {
 	if more && err == nil {
 		if f := r.fenceOf(c); f != nil {
-			f.until.Store(c.Until.UnixNano())
+			f.holdUntil(c.Until)
 		}
 		return
 	}
@@ -380,7 +387,7 @@ func (r *runner) permit(claims []*store.Claim, probe bool) (endCall func(), gran
 				r.drop(c)
 				return true
 			}
-			r.fenceOf(c).until.Store(c.Until.UnixNano())
+			r.fenceOf(c).holdUntil(c.Until)
 			return r.settledWithoutCall(c)
 		})
 		if r.batcher != nil && !probe {
@@ -388,10 +395,8 @@ func (r *runner) permit(claims []*store.Claim, probe bool) (endCall func(), gran
 			if len(claims) > 0 {
 				shard, _ = lead.ShardOf(claims[0].Change.Lead.ID)
 			}
-			all, err := r.fill(ctx, claims, shard)
-			if err == nil {
-				claims = all
-				claims = slices.DeleteFunc(claims, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
+			if all, err := r.fill(ctx, claims, shard); err == nil {
+				claims = slices.DeleteFunc(all, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
 			}
 		}
 	}

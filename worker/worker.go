@@ -144,6 +144,7 @@ func (w *Worker) sweep(ctx context.Context) {
 		var open []string
 		for name, r := range w.runners {
 			r.gate.Store(new(gates[name]))
+			r.noticeGate(ctx)
 			if r.pass() {
 				open = append(open, name)
 			} else {

@@ -238,3 +238,43 @@ func TestP2UnderDedupeALeadIsKnownByTheAddressItWasChangedTo(t *testing.T) {
 		t.Errorf("a post with the address of an earlier lead made %s, want an update of %s", got, early)
 	}
 }
+
+func TestP2UnderDedupeARepeatedRequestGetsItsFirstAnswerAndChangesNothing(t *testing.T) {
+	crm := newRemote("crm")
+	w := newWorld(t, redistest.Start(t), crm)
+	w.dedupe = true
+	one, two := w.start(nil), w.start(nil)
+	post := func(p *process, key, body string) (int, string) {
+		status, answer := p.call("POST", "/api/v1/leads", body, "Idempotency-Key", key)
+		text, _ := json.Marshal(answer)
+		return status, string(text)
+	}
+	const create, update = `{"email":"a@example.com","note":"first"}`, `{"email":"A@example.com","note":"second"}`
+	_, created := post(one, "create", create)
+	_, updated := post(two, "update", update)
+	third := one.post(`{"email":"a@example.com","note":"third"}`)
+	for _, p := range []*process{one, two} {
+		if status, again := post(p, "create", create); status != 200 || again != created {
+			t.Errorf("the create repeated: got %d %s, want %s", status, again, created)
+		}
+		if status, again := post(p, "update", update); status != 200 || again != updated {
+			t.Errorf("the update repeated: got %d %s, want %s", status, again, updated)
+		}
+	}
+	if status, answer := post(two, "create", update); status != 422 {
+		t.Errorf("a key that came back with another body: got %d %s", status, answer)
+	}
+	one.inStep()
+	all, _, err := one.store.List(context.Background(), storeQuery)
+	if err != nil || len(all) != 1 || all[0].Note != "third" || all[0].Revision != 3 {
+		t.Errorf("the leads are %+v (%v), want the third state alone", all, err)
+	}
+
+	one.remove(third)
+	if status, again := post(two, "create", create); status != 200 || again != created {
+		t.Errorf("the create repeated after a delete: got %d %s, want %s", status, again, created)
+	}
+	if all, _, err := one.store.List(context.Background(), storeQuery); err != nil || len(all) != 0 {
+		t.Errorf("after its delete a repeated create brought back %+v: %v", all, err)
+	}
+}

@@ -329,3 +329,39 @@ func TestGracefulShutdownFinishesWhatIsInFlight(t *testing.T) {
 		t.Errorf("after an orderly end the lead stands at %v, want in step", st)
 	}
 }
+
+func TestP3WhoNeverGotALeadIsNotToldOfItsDelete(t *testing.T) {
+	for name, row := range map[string]struct {
+		err  error
+		told int
+	}{
+		"never sent":          {&connectors.Error{Fault: connectors.Remote, NotSent: true, Err: errors.New("hook: connection refused")}, 0},
+		"refused":             {fault(connectors.Lead, "hook: 422"), 0},
+		"may have been taken": {fault(connectors.Remote, "hook: 502"), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hook := newEventRemote("hook")
+			var well atomic.Bool
+			tried := make(chan struct{}, 100)
+			hook.behave = func(c *call) error {
+				if c.applied || well.Load() {
+					return nil
+				}
+				tried <- struct{}{}
+				return row.err
+			}
+			w := newWorld(t, redistest.Start(t), hook)
+			p := w.start(nil)
+			id := p.post(`{"email":"a@example.com"}`)
+			<-tried
+			w.eventually("the failure noted", func() bool { return p.standing(id, "hook")["last_outcome"] != nil })
+			p.remove(id)
+			well.Store(true)
+			p.inStep()
+			if got := hook.told(id); len(got) != row.told {
+				t.Errorf("the hook was told %+v, want %d events", got, row.told)
+			}
+		})
+	}
+}

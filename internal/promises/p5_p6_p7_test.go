@@ -299,3 +299,86 @@ func TestP7NoPersonalDataWhereItDoesNotBelong(t *testing.T) {
 	trouble.Store(false)
 	look("the log", w.logs.String())
 }
+
+func TestP4OneLeadThatAlwaysFailsHoldsUpNoOther(t *testing.T) {
+	crm := newRemote("crm")
+	crm.tune = func(c *worker.Connector) {
+		c.Breaker = worker.Breaker{Failures: 2, Probe: time.Hour, ProbeMax: time.Hour}
+	}
+	crm.behave = func(c *call) error {
+		if c.change.Lead.Email == "poison@example.com" {
+			return fault(connectors.Remote, "crm: 500")
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), crm)
+	p := w.start(nil)
+	poison := p.post(`{"email":"poison@example.com"}`)
+	down := func() bool {
+		gates, err := p.store.Gates(context.Background())
+		return err == nil && gates["crm"].State == store.GateDown
+	}
+	w.eventually("the breaker opened by one lead alone", down)
+	other := p.post(`{"email":"other@example.com"}`)
+	w.eventually("another lead through, long before the breaker's next probe", func() bool { return len(crm.of(other)) == 1 })
+	w.eventually("the breaker closed", func() bool { return !down() })
+	if got := crm.of(poison); len(got) != 0 {
+		t.Errorf("the crm has %+v", got)
+	}
+}
+
+func TestP5AGivenUpLeadThatIsReplayedHasItsWholeHorizonAgain(t *testing.T) {
+	crm := newRemote("crm")
+	crm.tune = func(c *worker.Connector) { c.Retry.Horizon = 300 * time.Millisecond }
+	var calls atomic.Int32
+	crm.behave = func(*call) error { calls.Add(1); return errors.New("crm: connection refused") }
+	w := newWorld(t, redistest.Start(t), crm)
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	p.inStep()
+	before := calls.Load()
+	if err := p.store.Replay(context.Background(), "crm", id); err != nil {
+		t.Fatal(err)
+	}
+	p.inStep()
+	if again := calls.Load() - before; again < 2 {
+		t.Errorf("a replayed lead was given up after %d attempts", again)
+	}
+}
+
+func TestP6OfTwoCallsToldToWaitTheLongerWaitIsObeyed(t *testing.T) {
+	crm := newRemote("crm")
+	g := newGate()
+	var calls atomic.Int32
+	asked := make(chan time.Time, 2)
+	crm.behave = func(c *call) error {
+		if c.applied || c.op == "find" {
+			return nil
+		}
+		n := calls.Add(1)
+		wait := map[int32]time.Duration{1: 4 * time.Second, 2: time.Second}[n]
+		if wait == 0 {
+			return nil
+		}
+		if n == 1 {
+			g.hold() // answered last
+		}
+		asked <- time.Now()
+		return &connectors.Error{Fault: connectors.Throttled, RetryAfter: wait, Err: errors.New("crm: 429")}
+	}
+	w := newWorld(t, redistest.Start(t), crm)
+	p := w.start(nil)
+	p.post(`{"email":"a@example.com"}`)
+	<-g.waiting
+	p.post(`{"email":"b@example.com"}`)
+	<-asked
+	close(g.open)
+	last := <-asked
+	p.inStep()
+	if n := calls.Load(); n != 4 {
+		t.Errorf("the crm was called %d times, want two that were told to wait and two that got through", n)
+	}
+	if waited := time.Since(last); waited < 3900*time.Millisecond {
+		t.Errorf("in step %s after it was asked to wait 4 s", waited)
+	}
+}

@@ -17,6 +17,9 @@ type Gate struct {
 	// Until is when a Waiting gate opens, or when a Down or Held connector is next probed with one lead.
 	Until time.Time `json:"until,omitzero"`
 	Tries int       `json:"tries,omitempty"` // probes, or waits, in a row
+	// Lead is the only lead that failed so far while the connector is Down: it may be the lead's own trouble, so
+	// any other probes the connector at once.
+	Lead string `json:"lead,omitempty"`
 }
 
 // GateState is why a gate is not open.

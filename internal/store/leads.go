@@ -41,7 +41,7 @@ func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency)
 		shard = keyShard(key) // the key's record and the lead must be written in one step
 	}
 	now := s.clock.Now()
-	l, err := s.create(ctx, lead.NewID(now, shard), now, patch, key, fingerprint)
+	l, err := s.create(ctx, lead.NewID(now, shard), now, patch, key, fingerprint, false)
 	if errors.Is(err, errExists) {
 		// The id is new, so it was this very command, repeated by the client after a lost connection.
 		err = nil
@@ -52,14 +52,16 @@ func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency)
 // errExists: the id to create is taken.
 var errExists = errors.New("the lead exists")
 
-func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead.Patch, key, fingerprint string) (lead.Lead, error) {
+// create writes a new lead. The idempotency key is kept in the lead's shard, or with withLead among those of the
+// lead itself.
+func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead.Patch, key, fingerprint string, withLead bool) (lead.Lead, error) {
 	l, _, err := patch.Apply(lead.Lead{ID: id, Revision: 1, Created: now, Updated: now})
 	if err != nil {
 		return lead.Lead{}, err
 	}
 	shard, _ := lead.ShardOf(id)
 	names := s.connectors.Load().names
-	args := append(make([]any, 0, 5+len(names)), id, encodeDocument(l), emailDigest(l.Email), key, fingerprint)
+	args := append(make([]any, 0, 6+len(names)), id, encodeDocument(l), emailDigest(l.Email), key, fingerprint, flag(withLead))
 	answer, err := s.run(ctx, createScript, shard, leadKey(prefixes[shard], id), append(args, names...)...)
 	if err != nil {
 		return lead.Lead{}, err
@@ -97,15 +99,76 @@ func splitSeen(record string) (fingerprint, made string, at time.Time, err error
 }
 
 // CreateOrUpdate accepts a lead under dedupe by address: it updates the lead that owns the address, or creates
-// one that does. Concurrent calls for one address end in one lead. A repeated request finds the lead it made
-// and changes nothing.
+// one that does. Concurrent calls for one address end in one lead. A repeated request gets the answer of the first
+// and changes nothing, whatever has become of the lead since.
 func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
-	address := *patch.Email
-	if key, fingerprint := once.digests(); key != "" {
-		if err := s.useKey(ctx, key, fingerprint); err != nil {
+	key, fingerprint := once.digests()
+	if key == "" {
+		return s.createOrUpdate(ctx, patch, nil)
+	}
+	// Which lead it will be is not known yet, so the key cannot be written together with it: it is noted first,
+	// kept with the lead in the step that accepts the change, and pointed to the lead at last. Where the last
+	// step is missing, a repeat finds the lead by its address and the key there.
+	at := prefixes[keyShard(key)] + "k:" + key
+	noted := fingerprint + " - " + strconv.FormatInt(s.clock.Now().UnixMilli(), 10)
+	fresh, err := s.pipe.SetNX(ctx, at, noted, idempotencyKept).Result()
+	if err != nil {
+		return lead.Lead{}, wrapRedis(err)
+	}
+	if !fresh {
+		seen, err := s.pipe.Get(ctx, at).Result()
+		if err != nil {
+			return lead.Lead{}, wrapRedis(err)
+		}
+		was, made, when, err := splitSeen(seen)
+		if err != nil {
 			return lead.Lead{}, err
 		}
+		if was != fingerprint {
+			return lead.Lead{}, ErrKeyReused
+		}
+		if made != "-" {
+			return s.answered(ctx, made, when, patch, key)
+		}
 	}
+	l, err := s.createOrUpdate(ctx, patch, once)
+	if err != nil {
+		return lead.Lead{}, err
+	}
+	pointed := fingerprint + " " + l.ID + " " + strconv.FormatInt(l.Updated.UnixMilli(), 10)
+	return l, wrapRedis(s.pipe.Set(ctx, at, pointed, idempotencyKept).Err())
+}
+
+// answered returns the lead as it was when a request with a key made or changed it. Of a lead that was deleted
+// since, nothing was kept but what the request itself says.
+func (s *Store) answered(ctx context.Context, id string, at time.Time, patch lead.Patch, key string) (lead.Lead, error) {
+	shard, _ := lead.ShardOf(id)
+	kept, err := s.pipe.HGet(ctx, prefixes[shard]+"a:"+id, key).Result()
+	if errors.Is(err, redis.Nil) {
+		l, _, err := patch.Apply(lead.Lead{ID: id, Revision: 1, Created: at, Updated: at})
+		return l, err
+	}
+	if err != nil {
+		return lead.Lead{}, wrapRedis(err)
+	}
+	_, l, err := keptAnswer(id, kept)
+	return l, err
+}
+
+// keptAnswer reads what was kept with a lead of an idempotent request: its fingerprint, and how the lead then was.
+func keptAnswer(id, kept string) (fingerprint string, then lead.Lead, err error) {
+	fingerprint, rest, _ := strings.Cut(kept, " ")
+	_, stored, _ := strings.Cut(rest, " ")
+	then, _, err = document(id, stored)
+	return fingerprint, then, err
+}
+
+// proposedFor is how long an id that owns an address may wait for its lead to be created.
+const proposedFor = time.Minute
+
+func (s *Store) createOrUpdate(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
+	address := *patch.Email
+	key, fingerprint := once.digests()
 	formerOwner := ""
 	for range maxTries {
 		now := s.clock.Now()
@@ -115,19 +178,20 @@ func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 		}
 		current, deleted, err := s.load(ctx, owner)
 		switch {
-		case errors.Is(err, ErrNotFound):
-			// Just proposed, by us or by a request that is about to create it: whoever is first does. A deleted
-			// lead owns nothing, so no id comes back.
-			l, err := s.create(ctx, owner, now, patch, "", "")
+		case errors.Is(err, ErrNotFound) && now.Sub(lead.IDTime(owner)) < proposedFor:
+			// Just proposed, by us or by a request that is about to create it: whoever is first does.
+			l, err := s.create(ctx, owner, now, patch, key, fingerprint, true)
 			if !errors.Is(err, errExists) {
 				return l, err
 			}
+		case errors.Is(err, ErrNotFound):
+			formerOwner = owner // deleted, or never created: no id comes back
 		case err != nil:
 			return lead.Lead{}, err
 		case deleted || lead.NormalEmail(current.Email) != lead.NormalEmail(address):
 			formerOwner = owner
 		default:
-			l, err := s.Update(ctx, owner, patch, nil)
+			l, err := s.Update(ctx, owner, patch, once)
 			if !errors.Is(err, ErrNotFound) {
 				return l, err
 			}
@@ -165,24 +229,6 @@ func (s *Store) own(ctx context.Context, address, proposed, former string) (stri
 	owner, err := ownScript.Run(ctx, s.pipe, []string{prefixes[shard] + "own"},
 		prefixes[shard], 0, 0, emailDigest(address), proposed, former).Text()
 	return owner, wrapRedis(err)
-}
-
-// useKey notes an idempotency key that is not written together with its lead.
-func (s *Store) useKey(ctx context.Context, key, fingerprint string) error {
-	at := prefixes[keyShard(key)] + "k:" + key
-	record := fingerprint + " - " + strconv.FormatInt(s.clock.Now().UnixMilli(), 10)
-	fresh, err := s.pipe.SetNX(ctx, at, record, idempotencyKept).Result()
-	if err != nil || fresh {
-		return wrapRedis(err)
-	}
-	seen, err := s.pipe.Get(ctx, at).Result()
-	if err != nil {
-		return wrapRedis(err)
-	}
-	if was, _, _, err := splitSeen(seen); err != nil || was != fingerprint {
-		return ErrKeyReused
-	}
-	return nil
 }
 
 func wrapRedis(err error) error {
@@ -249,12 +295,10 @@ func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *I
 		case "gone":
 			return lead.Lead{}, ErrNotFound
 		case "seen":
-			was, rest, _ := strings.Cut(answer[1], " ")
-			if was != fingerprint {
-				return lead.Lead{}, ErrKeyReused
+			was, then, err := keptAnswer(id, answer[1])
+			if err == nil && was != fingerprint {
+				err = ErrKeyReused
 			}
-			_, kept, _ := strings.Cut(rest, " ")
-			then, _, err := document(id, kept)
 			return then, err
 		}
 	}

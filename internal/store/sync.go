@@ -1,9 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -249,6 +252,37 @@ func (s *Store) Sweep(ctx context.Context, names []string) (rung int, err error)
 		rung += len(woken)
 	}
 	return rung, nil
+}
+
+// DueShards lists the shards with leads that are due for a connector, the one first whose lead is due longest.
+func (s *Store) DueShards(ctx context.Context, name string) ([]int, error) {
+	var oldest [lead.Shards]*redis.ZSliceCmd
+	now := strconv.FormatInt(s.clock.Now().UnixMilli(), 10)
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for shard, prefix := range prefixes {
+			oldest[shard] = p.ZRangeByScoreWithScores(ctx, dueKey(prefix, name), &redis.ZRangeBy{Min: "-inf", Max: now, Count: 1})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, wrapRedis(err)
+	}
+	since := map[int]float64{}
+	for shard, first := range oldest {
+		for _, z := range first.Val() {
+			since[shard] = z.Score
+		}
+	}
+	return slices.SortedFunc(maps.Keys(since), func(a, b int) int { return cmp.Compare(since[a], since[b]) }), nil
+}
+
+// RingDue rings for every lead that is due for a connector, whether or not a worker is known to be awake for it.
+func (s *Store) RingDue(ctx context.Context, name string) error {
+	shards, err := s.DueShards(ctx, name)
+	for _, shard := range shards {
+		s.Ring(name, shard)
+	}
+	return err
 }
 
 // Replay makes a lead due at once for a connector: parked, waiting, or in step (its newest state is pushed once

@@ -10,9 +10,10 @@ local skew = 1000
 local woken = {}
 
 -- wake notes that a job is owed to connector c, unless a worker is awake for this shard already.
+-- A mark beyond what a worker woken now would set was made before a clock was set back: it counts for nothing.
 local function wake(c)
-  local till = call('HGET', p .. 'w', c)
-  if not till or tonumber(till) < now then
+  local till = tonumber(call('HGET', p .. 'w', c) or 0)
+  if till < now or till > tonumber(awake) + skew then
     call('HSET', p .. 'w', c, awake)
     woken[#woken + 1] = c
   end
@@ -23,6 +24,12 @@ local function work(c, id)
   call('ZADD', p .. 'b:' .. c, 'NX', now, id)
   call('ZADD', p .. 'd:' .. c, 'NX', now - skew, id)
   wake(c)
+end
+
+-- keep_answer keeps for a day, with the lead, how it was after a request with an idempotency key.
+local function keep_answer(id, key, fingerprint, doc)
+  call('HSET', p .. 'a:' .. id, key, fingerprint .. ' ' .. ARGV[2] .. ' ' .. doc)
+  call('EXPIRE', p .. 'a:' .. id, 86400)
 end
 
 local function leading_number(s)

@@ -10,10 +10,7 @@ if ARGV[9] ~= '' then
   if seen and now - tonumber(string.match(seen, '^%S+ (%d+)')) < 86400000 then return {'seen', seen} end
 end
 if string.match(doc, '^%d+') ~= base then return {'conflict'} end
-if ARGV[9] ~= '' then
-  call('HSET', p .. 'a:' .. id, ARGV[9], ARGV[10] .. ' ' .. ARGV[2] .. ' ' .. ARGV[6])
-  call('EXPIRE', p .. 'a:' .. id, 86400)
-end
+if ARGV[9] ~= '' then keep_answer(id, ARGV[9], ARGV[10], ARGV[6]) end
 if ARGV[11] ~= '1' then return {'updated'} end
 
 local events = tonumber(ARGV[12])
