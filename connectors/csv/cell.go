@@ -68,10 +68,7 @@ func clean(text string) string {
 // escape marks a cleaned text with apostrophes so that a spreadsheet takes it as text; see the package comment.
 func escape(text string, comma byte) string {
 	var marked strings.Builder
-	breaks := "\n\t;"
-	if comma == ';' {
-		breaks = "\n\t,"
-	}
+	breaks := cellBreaks(comma)
 	first := misread(text)
 	for rest := text; rest != ""; first = false {
 		end := len(rest)
@@ -86,6 +83,10 @@ func escape(text string, comma byte) string {
 	}
 	return marked.String()
 }
+
+// cellBreaks are what a cell of a file delimited by comma may hold, and a program set to another list separator
+// would begin a new one after.
+func cellBreaks(comma byte) string { return "\n\t" + strings.ReplaceAll(",;", string(comma), "") }
 
 // formulaSigns begin a formula; the wide and small forms do so in East Asian settings, the true minus before a
 // number in LibreOffice.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/leadrelay/leadrelay/connectors"
@@ -67,9 +68,11 @@ type connector struct {
 // Key is the lead's id: it locates the row.
 func (c *connector) Key(l lead.Lead) string { return l.ID }
 
-// Limits let one worker write at a time: the others would only wait for the lock, which ends in a timeout where
-// waiting for a permit does not.
-func (c *connector) Limits() connectors.Limits { return connectors.Limits{Concurrency: 1} }
+// Limits let one worker write at a time, for whichever connector to the file: the others would only wait for the
+// lock, which ends in a timeout where waiting for a permit does not.
+func (c *connector) Limits() connectors.Limits {
+	return connectors.Limits{Scope: "csv:" + filepath.Clean(c.file.path), Concurrency: 1}
+}
 
 // MaxBatch is as many as one rewrite of the file should be worth to all of them.
 func (c *connector) MaxBatch() int { return 1000 }

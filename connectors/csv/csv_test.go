@@ -228,6 +228,17 @@ func TestDeletesAloneMakeNoFile(t *testing.T) {
 	}
 }
 
+func TestUnfinishedFileOfTheFirstWriteGoesWithTheLeadsDelete(t *testing.T) {
+	path := newPath(t)
+	write(t, temporary(path), "everybody's data")
+	push(t, sheetOf(t, path, nil), remove(1))
+	for _, name := range []string{path, temporary(path)} {
+		if !missing(name) {
+			t.Errorf("%s is there", name)
+		}
+	}
+}
+
 func TestNewLeadsAreAppendedAndOthersRewritten(t *testing.T) {
 	path := newPath(t)
 	c := sheetOf(t, path, nil)
@@ -346,6 +357,45 @@ func TestEditorThatSavesByRenamingIsNoticed(t *testing.T) {
 	}
 }
 
+func TestFileInTheMiddleOfBeingSavedIsLeftForTheNextAttempt(t *testing.T) {
+	for _, half := range []func(content string) string{
+		func(string) string { return "" },
+		func(content string) string { return content[:len(content)-10] },
+	} {
+		path := newPath(t)
+		c := sheetOf(t, path, nil)
+		push(t, c, create(1), create(2))
+		saving := half(read(t, path))
+		write(t, path, saving)
+		_, err := c.Push(context.Background(), create(3), "")
+		wantFault(t, err, connectors.Remote, "another program changed the file")
+		wantFile(t, path, saving)
+		push(t, c, create(3))
+		if got := ids(t, path); !slices.Contains(got, id(3)) {
+			t.Errorf("the next attempt left %v", got)
+		}
+	}
+}
+
+func TestWriteBesideAnotherProgramsIsNotTakenForDone(t *testing.T) {
+	path := newPath(t)
+	c := sheetOf(t, path, nil)
+	push(t, c, create(1))
+	open, info, err := openRegular(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	folder, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	write(t, path, read(t, path)+"a person's row\n")
+	err = c.file.append(path, folder, open, info, []row{c.file.last.create(edit{id(2), make([]any, 7)})})
+	wantFault(t, err, connectors.Remote, "another program changed the file")
+}
+
 func TestEmptyFileGetsItsHeaderAndKeepsItsMode(t *testing.T) {
 	path := newPath(t)
 	write(t, path, "\n")
@@ -390,7 +440,7 @@ func TestFilesThatAreNotOursAreNeverWritten(t *testing.T) {
 	for name, test := range map[string]struct{ content, want string }{
 		"no lead_id column":                     {"name,email\nAda,ada@example.com\n", "no lead_id column"},
 		"not text":                              {"\x89PNG\r\n\x1a\n\x00\x00\x01", "no lead_id column"},
-		"UTF-16":                                {"\xff\xfel\x00e\x00a\x00d\x00_\x00i\x00d\x00", "no lead_id column"},
+		"UTF-16":                                {"\xff\xfel\x00e\x00a\x00d\x00_\x00i\x00d\x00", "is UTF-16"},
 		"saved in an old encoding":              {"lead_id,source\n" + id(1) + ",a\n" + id(2) + ",M\xfcller\n", "row 3 is not UTF-8"},
 		"an open quote that would swallow rows": {"lead_id,source\n" + id(1) + ",\"a\n" + id(2) + ",b\n", "row 2 has a quote that is never closed"},
 	} {
@@ -434,6 +484,8 @@ func TestFaultsOfTheSystem(t *testing.T) {
 		got := fault("write", &fs.PathError{Op: "write", Path: "leads.csv", Err: err})
 		wantFault(t, got, want, err.Error())
 	}
+	wantFault(t, fault("lock", syscall.ENOLCK), connectors.Setup, "knows no locks, put the file on another")
+	wantFault(t, fault("write", &os.LinkError{Op: "rename", Err: syscall.EBUSY}), connectors.Setup, "mount its folder")
 }
 
 func TestCheckWritesNothing(t *testing.T) {
@@ -508,6 +560,37 @@ func TestLockHeldByAnotherIsWaitedForUntilTheDeadline(t *testing.T) {
 	}
 	if got := ids(t, path); !slices.Equal(got, []string{id(1), id(2)}) {
 		t.Errorf("the file holds %v", got)
+	}
+}
+
+// outrun is a context that is over as soon as the lock is taken, as after a long pause of the process.
+type outrun struct {
+	context.Context
+	path string
+}
+
+func (o outrun) Err() error {
+	if missing(o.path + ".lock") {
+		return nil
+	}
+	return context.DeadlineExceeded
+}
+
+func TestPushThatIsOverdueWhenItGetsTheLockWritesNothing(t *testing.T) {
+	path := newPath(t)
+	_, err := sheetOf(t, path, nil).Push(outrun{context.Background(), path}, create(1), "")
+	if !errors.Is(err, context.DeadlineExceeded) || !missing(path) {
+		t.Errorf("got %v; the file is missing: %v", err, missing(path))
+	}
+}
+
+func TestConnectorsToOneFileTakeTurns(t *testing.T) {
+	one, other := sheetOf(t, "data/leads.csv", nil), sheetOf(t, "./data//leads.csv", nil, "phone")
+	if one.Limits() != other.Limits() || one.Limits().Concurrency != 1 {
+		t.Errorf("got %+v and %+v", one.Limits(), other.Limits())
+	}
+	if elsewhere := sheetOf(t, "data/others.csv", nil).Limits(); elsewhere == one.Limits() {
+		t.Errorf("another file shares %+v", elsewhere)
 	}
 }
 

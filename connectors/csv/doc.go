@@ -22,9 +22,10 @@
 // A file saved with another delimiter keeps it. A row deleted by hand comes back with the lead's next change.
 // A file without a lead_id column, or that is not UTF-8, is never written: that is a setup fault. What a person
 // changed while another program had the file open is beyond us: the program that saves last wins, and LibreOffice
-// asks before it does.
+// asks before it does. A save that is noticed while it goes on is given time: the push fails and is repeated.
 //
-// The file holds personal data: it is created 0600 in folders created 0700. A file that exists keeps its mode.
+// The file holds personal data: it is created 0600 in folders created 0700. A file that exists keeps its mode and,
+// where we may, its owner. It is replaced by renaming, so a container needs its folder mounted, not the file alone.
 //
 // # What survives a crash
 //
@@ -45,7 +46,7 @@
 //
 // The apostrophe shows, says "text" to whoever knows spreadsheets, and is there again after Excel or LibreOffice
 // saved the file. It is also set inside a text where a program set to another list separator would begin a new
-// cell: after a line break, a tab, and the one of comma and semicolon that is not the delimiter. To read a value
+// cell: after a line break, a tab, and a comma or semicolon that is not the delimiter. To read a value
 // back, remove one apostrophe wherever a text that needs one follows it; texts that begin with apostrophes by
 // themselves get one more, so this is exact.
 //

@@ -61,7 +61,8 @@ func (f *file) write(ctx context.Context, edits []edit) error {
 	if err != nil {
 		return fault("find the file", err)
 	}
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && !slices.ContainsFunc(edits, edit.writes) {
+	writes := slices.ContainsFunc(edits, edit.writes)
+	if !writes && missing(path) && missing(temporary(path)) {
 		return nil // deletes alone make no file
 	}
 	if err := makeFolder(filepath.Dir(path)); err != nil {
@@ -75,10 +76,16 @@ func (f *file) write(ctx context.Context, edits []edit) error {
 		return fault("lock", err)
 	}
 	defer lock.Unlock()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("csv: wait for the lock: %w", err) // what we bring may be old by now
+	}
 
 	// A crash between creating and renaming it leaves a copy of everybody's data behind.
 	if err := os.Remove(temporary(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fault("remove an unfinished file", err)
+	}
+	if !writes && missing(path) {
+		return nil
 	}
 	if err := f.writeLocked(path, edits); err != nil {
 		f.last = memory{}
@@ -87,7 +94,17 @@ func (f *file) write(ctx context.Context, edits []edit) error {
 	return nil
 }
 
+func missing(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 func (f *file) writeLocked(path string, edits []edit) error {
+	folder, err := openFolder(filepath.Dir(path)) // before anything changes: it has to be synced afterwards
+	if err != nil {
+		return fault("open the folder", err)
+	}
+	defer folder.Close()
 	old, info, err := openRegular(path)
 	if err != nil {
 		return fault("open", err)
@@ -95,13 +112,13 @@ func (f *file) writeLocked(path string, edits []edit) error {
 	if old == nil {
 		s := newSheet(f.columns, f.comma)
 		s.edit(edits)
-		return f.replace(path, nil, s)
+		return f.replace(path, folder, nil, s)
 	}
 	defer old.Close()
 
 	if f.last.of(info) {
 		if added, ok := f.last.onlyNew(edits); ok {
-			return f.append(path, old, info, added)
+			return f.append(path, folder, old, info, added)
 		}
 	}
 	content, err := io.ReadAll(old)
@@ -112,13 +129,16 @@ func (f *file) writeLocked(path string, edits []edit) error {
 	if err != nil {
 		return &connectors.Error{Fault: connectors.Setup, Err: fmt.Errorf("csv: read: %w", err)}
 	}
+	if s.torn && f.last.info != nil {
+		return errReplaced // an editor may be in the middle of saving it; the next attempt takes it as it is
+	}
 	switch added, changed := s.edit(edits); {
 	case !changed && (len(added) == 0 || !s.stale && s.appendable()):
 		f.last = memoryOf(info, s, len(added))
-		return f.append(path, old, info, added)
+		return f.append(path, folder, old, info, added)
 	default:
 		old.Close() // Windows renames over no open file
-		return f.replace(path, info, s)
+		return f.replace(path, folder, info, s)
 	}
 }
 
@@ -153,7 +173,7 @@ func memoryOf(info fs.FileInfo, s *sheet, newest int) memory {
 // append writes rows at the end of f, whose info is given; without rows it makes sure of what an earlier attempt
 // wrote and may not have synced. After a failure the file is cut to what it was: a row that is there but never
 // reached the disk would be taken for written by the next attempt.
-func (f *file) append(path string, file *os.File, info fs.FileInfo, rows []row) error {
+func (f *file) append(path string, folder folder, file *os.File, info fs.FileInfo, rows []row) error {
 	var text strings.Builder
 	for _, r := range rows {
 		text.WriteString(r.text)
@@ -163,19 +183,20 @@ func (f *file) append(path string, file *os.File, info fs.FileInfo, rows []row) 
 		err = file.Sync()
 	}
 	if err == nil {
-		err = syncFolder(filepath.Dir(path))
+		err = folder.Sync()
 	}
 	if err != nil {
 		if len(rows) > 0 {
 			file.Truncate(info.Size())
 		}
-		return fault("write", err)
+		return failed(err)
 	}
 	now, err := file.Stat()
 	if err != nil {
-		return fault("write", err)
+		return failed(err)
 	}
-	if current, err := os.Stat(path); err != nil || !os.SameFile(current, now) {
+	current, err := os.Stat(path)
+	if err != nil || !os.SameFile(current, now) || now.Size() != info.Size()+int64(text.Len()) {
 		return errReplaced
 	}
 	for _, r := range rows {
@@ -183,9 +204,6 @@ func (f *file) append(path string, file *os.File, info fs.FileInfo, rows []row) 
 	}
 	if f.last.info != nil {
 		f.last.info = now
-	}
-	if now.Size() != info.Size()+int64(text.Len()) {
-		f.last = memory{}
 	}
 	return nil
 }
@@ -195,7 +213,7 @@ var errReplaced = &connectors.Error{
 }
 
 // replace puts a new file in the place of the one with info (nil: there is none).
-func (f *file) replace(path string, info fs.FileInfo, s *sheet) error {
+func (f *file) replace(path string, folder folder, info fs.FileInfo, s *sheet) error {
 	s.torn, s.stale = false, false
 	name := temporary(path)
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -237,11 +255,15 @@ func (f *file) replace(path string, info fs.FileInfo, s *sheet) error {
 	case err != nil || info == nil || !(memory{info: info}).of(current):
 		return errReplaced
 	}
+	// Somebody may have removed the lock's file, and another writer the unfinished one, to write its own.
+	if mine, err := os.Lstat(name); err != nil || !os.SameFile(mine, written) {
+		return errReplaced
+	}
 	if err := os.Rename(name, path); err != nil {
 		return fault("write", err)
 	}
-	if err := syncFolder(filepath.Dir(path)); err != nil {
-		return fault("write", err)
+	if err := folder.Sync(); err != nil {
+		return failed(err)
 	}
 	f.last = memoryOf(written, s, 0)
 	return nil
@@ -356,7 +378,18 @@ func makeFolder(folder string) error {
 	if err := os.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncFolder(parent)
+	above, err := openFolder(parent)
+	if err != nil {
+		return err
+	}
+	defer above.Close()
+	return above.Sync()
+}
+
+// failed is the fault of a write that may have happened: never a setup fault, for those promise that nothing was
+// applied.
+func failed(err error) error {
+	return &connectors.Error{Fault: connectors.Remote, Err: fmt.Errorf("csv: write: %w", err)}
 }
 
 // fault says whose an error of the operating system is. Paths come from the settings and hold no personal data.
@@ -364,10 +397,19 @@ func fault(doing string, err error) error {
 	whose := connectors.Remote // a full disk, a failing one, a file that Excel holds open
 	for _, ours := range []error{
 		errNotRegular, fs.ErrPermission, syscall.EROFS, syscall.EISDIR, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG,
+		syscall.EINVAL,
 	} {
 		if errors.Is(err, ours) {
 			whose = connectors.Setup
 		}
+	}
+	for _, lacks := range []error{syscall.ENOLCK, syscall.ENOTSUP, syscall.ENOSYS} {
+		if doing == "lock" && errors.Is(err, lacks) {
+			whose, err = connectors.Setup, fmt.Errorf("%w: the file system knows no locks, put the file on another", err)
+		}
+	}
+	if errors.Is(err, syscall.EBUSY) {
+		whose, err = connectors.Setup, fmt.Errorf("%w: a file that is a mount by itself cannot be replaced, mount its folder", err)
 	}
 	// Windows denies renaming over a file that another program has open.
 	if renaming := (*os.LinkError)(nil); runtime.GOOS == "windows" && errors.As(err, &renaming) {

@@ -26,14 +26,17 @@ func writable(folder string) error {
 	return nil
 }
 
-// syncFolder makes the names in a folder last. Some file systems know no such thing and say so.
-func syncFolder(folder string) error {
-	d, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+// folder is an open folder whose names can be made to last.
+type folder struct{ *os.File }
+
+func openFolder(name string) (folder, error) {
+	d, err := os.Open(name)
+	return folder{d}, err
+}
+
+// Sync makes the names in the folder last. Some file systems know no such thing and say so.
+func (f folder) Sync() error {
+	if err := f.File.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
 		return err
 	}
 	return nil

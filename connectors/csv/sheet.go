@@ -76,7 +76,9 @@ func readSheet(content string, columns []string, comma byte, bom bool) (*sheet, 
 	torn := len(content) != whole
 	content, marked := strings.CutPrefix(content, byteOrderMark)
 	if strings.TrimSpace(content) == "" {
-		return newSheet(columns, comma), nil
+		s := newSheet(columns, comma)
+		s.torn = true
+		return s, nil
 	}
 	s, rest, err := readHeader(content, comma)
 	if err != nil {
@@ -144,7 +146,10 @@ func readHeader(content string, comma byte) (s *sheet, rest string, err error) {
 		}
 		return s, content[n:], nil
 	}
-	return nil, "", errors.New("the file has no lead_id column, so it is not ours to write: choose another path")
+	if strings.HasPrefix(content, "\xff\xfe") || strings.HasPrefix(content, "\xfe\xff") {
+		return nil, "", errors.New("the file is UTF-16: save it as \"CSV UTF-8\"")
+	}
+	return nil, "", errors.New("the first line has no lead_id column: bring it back, or choose another path if the file is not ours to write")
 }
 
 // place finds a column in a header; -1: it is not there.
