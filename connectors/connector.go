@@ -65,6 +65,10 @@ type Item struct {
 type Result struct {
 	Ref string
 	Err error
+
+	// Spoilt are other leads whose records the push may have hit in this one's place, such as rows that a person
+	// moved in that moment: they are pushed again.
+	Spoilt []string
 }
 
 // Checker is for systems that can be asked whether the settings would work.
@@ -84,6 +88,9 @@ type Limits struct {
 	// Scope names what shares the limits, such as an account or a sheet, without secrets; connectors of one
 	// scope are counted together. Empty: this connector alone.
 	Scope string
+
+	// RateScope names what shares the rate, where that is more than Scope. Empty: Scope.
+	RateScope string
 
 	Concurrency int           // calls in flight at once; 0: unlimited
 	Rate        int           // calls started in each Per; 0: unlimited

@@ -70,3 +70,38 @@ func TestAFunctionThatDoesNotExistIsRefusedAtLoad(t *testing.T) {
 		}
 	}
 }
+
+func TestALeadCannotMakeAFilterRunForHours(t *testing.T) {
+	for expression, want := range map[string]string{
+		`any(tags, any(tags, any(tags, # == 1)))`:                 "at most 2 functions like any and filter may be nested",
+		`true or len(filter(tags, all(tags, none(tags, #)))) > 1`: "at most 2 functions like any and filter may be nested",
+		`len(reduce(tags, #acc + #acc, "double")) > 0`:            "unknown function reduce",
+	} {
+		if _, err := NewFilter(expression); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", expression, err, want)
+		}
+	}
+	l := ann()
+	l.Custom["orders"] = []any{map[string]any{"items": []any{"pen"}}}
+	for _, expression := range []string{
+		`any(tags, # == "a") and any(tags, any(tags, # == "a")) and any(tags, # == "a")`, `any(orders, any(.items, # == "pen"))`,
+	} {
+		filter, err := NewFilter(expression)
+		if err != nil {
+			t.Fatalf("%s: %v", expression, err)
+		}
+		if match, err := filter.Match(l); err != nil || !match {
+			t.Errorf("%s: got %v, %v", expression, match, err)
+		}
+	}
+	for _, expression := range []string{`len(1..100000000) > 0`, `repeat("x", 1000000000) == ""`, `all(1..9999, {all(1..9999, {# > 0})})`} {
+		filter, err := NewFilter(expression)
+		if err != nil {
+			t.Fatalf("%s: %v", expression, err)
+		}
+		_, err = filter.Match(l)
+		if fault, _ := FaultOf(err); err == nil || fault != Lead {
+			t.Errorf("%s: got %v, %v", expression, fault, err)
+		}
+	}
+}

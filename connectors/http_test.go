@@ -2,13 +2,19 @@ package connectors
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -42,9 +48,9 @@ func TestStatusErrorSaysWhoseFaultAStatusIs(t *testing.T) {
 		statuses []int
 	}{
 		{Throttled, []int{429}},
-		{Setup, []int{300, 301, 302, 303, 304, 307, 308, 401, 403, 404, 410}},
+		{Setup, []int{300, 301, 302, 303, 304, 307, 308, 401, 402, 403, 404, 405, 407, 410}},
 		{Remote, []int{408, 423, 425, 500, 501, 502, 503, 504, 507, 520, 529, 599}},
-		{Lead, []int{400, 402, 405, 406, 409, 411, 412, 413, 414, 415, 418, 421, 422, 424, 426, 428, 431, 451}},
+		{Lead, []int{400, 406, 409, 411, 412, 413, 414, 415, 418, 421, 422, 424, 426, 428, 431, 451}},
 	} {
 		for _, status := range row.statuses {
 			err := StatusError(&Response{Status: status})
@@ -56,6 +62,11 @@ func TestStatusErrorSaysWhoseFaultAStatusIs(t *testing.T) {
 	for status := 200; status < 300; status++ {
 		if err := StatusError(&Response{Status: status}); err != nil {
 			t.Errorf("%d: got %v", status, err)
+		}
+	}
+	for status, want := range map[int]string{410: "410 Gone", 520: "520", 307: "307 redirects are not followed; set the final address"} {
+		if err := StatusError(&Response{Status: status, Body: []byte("<html>")}); err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 	err := StatusError(&Response{Status: 503, Header: http.Header{"Retry-After": {"30"}}})
@@ -113,16 +124,17 @@ func TestAnAnswerThatNeverComesIsUnknownOnlyIfTheRequestMayHaveBeenApplied(t *te
 	for _, row := range []struct {
 		name, method, address string
 		want                  Fault
+		notSent               bool
 	}{
-		{"nobody listens", "POST", nobody, Remote},
-		{"the name does not resolve", "POST", "http://no-such-host.invalid", Remote},
-		{"a write is cut off", "POST", cutting, Unknown},
-		{"a delete is cut off", "DELETE", cutting, Unknown},
-		{"a read is cut off", "GET", cutting, Remote},
-		{"the answer to a write is cut", "PATCH", halving, Unknown},
-		{"the answer to a read is cut", "GET", halving, Remote},
-		{"a write gets no answer in time", "POST", silent, Unknown},
-		{"a read gets no answer in time", "GET", silent, Remote},
+		{"nobody listens", "POST", nobody, Remote, true},
+		{"the name does not resolve", "POST", "http://no-such-host.invalid", Remote, true},
+		{"a write is cut off", "POST", cutting, Unknown, false},
+		{"a delete is cut off", "DELETE", cutting, Unknown, false},
+		{"a read is cut off", "GET", cutting, Remote, false},
+		{"the answer to a write is cut", "PATCH", halving, Unknown, false},
+		{"the answer to a read is cut", "GET", halving, Remote, false},
+		{"a write gets no answer in time", "POST", silent, Unknown, false},
+		{"a read gets no answer in time", "GET", silent, Remote, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var body any
@@ -135,13 +147,180 @@ func TestAnAnswerThatNeverComesIsUnknownOnlyIfTheRequestMayHaveBeenApplied(t *te
 				t.Fatalf("got %v, %v", answer, err)
 			}
 			var classified *Error
-			if !errors.As(err, &classified) || classified.Fault != row.want {
-				t.Errorf("got %v, want %v", err, row.want)
+			if !errors.As(err, &classified) || classified.Fault != row.want || classified.NotSent != row.notSent {
+				t.Errorf("got %#v, want %v, not sent: %v", classified, row.want, row.notSent)
 			}
-			if strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "ann@") {
-				t.Errorf("the error holds the URL: %v", err)
+			for _, part := range []string{"s3cret", "ann@", "127.0.0.1", "no-such-host"} {
+				if strings.Contains(err.Error(), part) {
+					t.Errorf("the error holds the URL: %v", err)
+				}
 			}
 		})
+	}
+}
+
+func TestAnErrorRepeatsNothingOfWhatCameInPlaceOfHTTP(t *testing.T) {
+	for name, answer := range map[string]string{
+		"an echo":                  "POST /s3cret?token=s3cret HTTP/1.1\r\n",
+		"another protocol":         "s3cret\r\n",
+		"a header without a colon": "HTTP/1.1 200 OK\r\ns3cret\r\n\r\n",
+		"a length that is none":    "HTTP/1.1 200 OK\r\nContent-Length: s3cret\r\n\r\n",
+		"an unknown encoding":      "HTTP/1.1 200 OK\r\nTransfer-Encoding: s3cret\r\n\r\n",
+	} {
+		address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, answer)
+		})
+		_, err := client(t, ClientOptions{}).Do(request(t, "POST", address, "x"))
+		if fault, _ := FaultOf(err); err == nil || fault != Unknown || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: got %v, %v", name, fault, err)
+		}
+	}
+}
+
+func TestAServerThatCannotBeTrustedIsASetupFaultThatSaysWhy(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was sent") }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	plain := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("it was sent") })
+	trusted := server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	later := func() time.Time { return time.Now().AddDate(1000, 0, 0) }
+	for _, row := range []struct {
+		address string
+		tls     *tls.Config
+		want    string
+	}{
+		{server.URL, nil, "signed by an unknown authority"},
+		{strings.Replace(server.URL, "127.0.0.1", "localhost", 1), &tls.Config{RootCAs: trusted}, "for another name"},
+		{server.URL, &tls.Config{RootCAs: trusted, Time: later}, "expired"},
+		{strings.Replace(plain, "http://", "https://", 1), nil, "does not speak TLS"},
+	} {
+		c := client(t, ClientOptions{})
+		c.http.Transport.(*http.Transport).TLSClientConfig = row.tls
+		_, err := c.Do(request(t, "POST", row.address, "x"))
+		if fault, _ := FaultOf(err); err == nil || fault != Setup || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "localhost") {
+			t.Errorf("got %v, %v; want a setup fault: %s", fault, err, row.want)
+		}
+	}
+}
+
+// wire carries connections to a server and can fall silent, as a network does that drops what it is given.
+type wire struct {
+	net.Listener
+	accepted atomic.Int32
+	silent   atomic.Int32 // connections up to this one carry nothing any more
+}
+
+func newWire(t *testing.T, to string) *wire {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{Listener: listener}
+	t.Cleanup(func() { w.Close() })
+	carry := func(number int32, from, to net.Conn) {
+		defer to.Close()
+		buffer := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buffer)
+			if err != nil {
+				return
+			}
+			if w.silent.Load() < number {
+				to.Write(buffer[:n])
+			}
+		}
+	}
+	go func() {
+		for {
+			conn, err := w.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				conn.Close()
+				return
+			}
+			number := w.accepted.Add(1)
+			go carry(number, conn, server)
+			go carry(number, server, conn)
+		}
+	}()
+	return w
+}
+
+func TestAConnectionThatDiedSilentlyIsReplaced(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	between := newWire(t, server.Listener.Addr().String())
+	c := client(t, ClientOptions{Timeout: 500 * time.Millisecond})
+	transport := c.http.Transport.(*http.Transport)
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	transport.HTTP2.SendPingTimeout /= 50
+	transport.HTTP2.PingTimeout /= 50
+	address := "https://" + between.Addr().String()
+	for { // a slow machine may take more than one attempt
+		if answer, err := c.Do(request(t, "POST", address, "x")); err == nil {
+			if string(answer.Body) != "HTTP/2.0" {
+				t.Fatalf("%s is spoken, want HTTP/2.0", answer.Body)
+			}
+			break
+		}
+	}
+	between.silent.Store(between.accepted.Load())
+	for range 100 {
+		if _, err := c.Do(request(t, "POST", address, "x")); err == nil {
+			return
+		}
+	}
+	t.Error("a hundred requests went into the dead connection")
+}
+
+// The environment's proxy is read once in a process's life.
+func TestAProxyIsUsedButByPublicOnlyClients(t *testing.T) {
+	const receiver = "http://receiver.example/s3cret"
+	switch os.Getenv("PROXY_TEST") {
+	case "":
+		var asked atomic.Int32
+		proxy := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodConnect {
+				w.WriteHeader(http.StatusProxyAuthRequired)
+				return
+			}
+			asked.Add(1)
+		})
+		child := exec.Command(os.Args[0], "-test.run=^TestAProxyIsUsedButByPublicOnlyClients$")
+		child.Env = append(slices.DeleteFunc(os.Environ(), func(pair string) bool {
+			return strings.HasPrefix(strings.ToLower(pair), "no_proxy=")
+		}), "PROXY_TEST=child", "HTTP_PROXY="+proxy, "HTTPS_PROXY="+proxy)
+		if out, err := child.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		if n := asked.Load(); n != 1 {
+			t.Errorf("the proxy was asked %d times, want once", n)
+		}
+	case "child":
+		if _, err := client(t, ClientOptions{}).Do(request(t, "POST", receiver, "x")); err != nil {
+			t.Error(err)
+		}
+		_, err := client(t, ClientOptions{}).Do(request(t, "POST", strings.Replace(receiver, "http", "https", 1), "x"))
+		if fault, _ := FaultOf(err); err == nil || fault != Setup || err.Error() != "no answer: 407 from the proxy" {
+			t.Errorf("got %v, %v", fault, err)
+		}
+		_, err = client(t, ClientOptions{PublicOnly: true}).Do(request(t, "POST", "http://10.1.2.3/", "x"))
+		if fault, _ := FaultOf(err); err == nil || fault != Setup || !strings.Contains(err.Error(), "allow_private") {
+			t.Errorf("got %v, %v", fault, err)
+		}
 	}
 }
 
@@ -154,8 +333,9 @@ func TestARequestPastItsDeadlineIsNotSent(t *testing.T) {
 	address := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("it was sent") })
 	req := request(t, "POST", address, "x")
 	_, err := client(t, ClientOptions{}).Do(req.WithContext(asleep{context.Background()}))
-	if fault, _ := FaultOf(err); !errors.Is(err, context.DeadlineExceeded) || fault != Remote {
-		t.Errorf("got %v, %v", fault, err)
+	var classified *Error
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &classified) || classified.Fault != Remote || !classified.NotSent {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -188,11 +368,11 @@ func TestALongAnswerIsReadUpToALimit(t *testing.T) {
 func TestAReasonRepeatsNothingOfTheRequest(t *testing.T) {
 	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
-		io.WriteString(w, `{"title":"Invalid Resource","detail":"Ann Lee (Ann) of Acme, ann@acme.example, +44 20 7946 0000 looks fake"}`)
+		io.WriteString(w, `{"title":"Invalid Resource","detail":"Ann Lee (Ann) of Acme, ann@acme.example, +44 20 7946 0000 looks fake: 85200 is not 7"}`)
 	})
-	body := map[string]any{"first": "Ann", "members": []any{map[string]any{"name": "Ann Lee", "company": "Acme"}}}
+	body := map[string]any{"first": "Ann", "age": 7, "salary": 85200, "members": []any{map[string]any{"name": "Ann Lee", "company": "Acme"}}}
 	answer, err := client(t, ClientOptions{}).Do(request(t, "POST", address, body))
-	const want = "400 Invalid Resource: <redacted> (<redacted>) of <redacted>, <redacted>, <redacted> looks fake"
+	const want = "400 Invalid Resource: <redacted> (<redacted>) of <redacted>, <redacted>, <redacted> looks fake: <redacted> is not 7"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
@@ -223,6 +403,7 @@ func TestRetryAfterInBothForms(t *testing.T) {
 	}{
 		{"", 0}, {"120", 2 * time.Minute}, {" 1 ", time.Second}, {"0.5", 500 * time.Millisecond},
 		{"Sat, 14 Mar 2026 15:10:26 GMT", time.Minute}, {"Saturday, 14-Mar-26 15:10:26 GMT", time.Minute},
+		{"Sat Mar 14 15:10:26 2026", time.Minute}, {"Sat, 14 Mar 2026 25:10:26 GMT", 0},
 		{"Sat, 14 Mar 2026 15:00:00 GMT", 0}, {"Fri, 14 Mar 2036 15:00:00 GMT", maxRetryAfter},
 		{"0", 0}, {"-5", 0}, {"1e300", maxRetryAfter}, {"Inf", maxRetryAfter}, {"NaN", 0}, {"soon", 0},
 	} {
@@ -245,7 +426,8 @@ func TestRefusePrivateDialsOnlyPublicAddresses(t *testing.T) {
 			"[::]:80", "[::1]:80", "[::7f00:1]:80", "[fe80::1]:80", "[fe80::1%lo]:80", "[fc00::1]:80", "[fd12::1]:80",
 			"[fec0::1]:80", "[ff02::1]:80", "[2001:db8::1]:80", "[2001::1]:80", "[2002:7f00:1::]:80", "[100::1]:80",
 			"[64:ff9b::7f00:1]:80", "[64:ff9b:1::1]:80", "[::ffff:127.0.0.1]:80", "[::ffff:10.0.0.1]:80",
-			"[::ffff:a9fe:a9fe]:80",
+			"[::ffff:a9fe:a9fe]:80", "[::ffff:0:7f00:1]:80", "[64:ff9b::a9fe:a9fe]:80", "[2001:20::1]:80", "[3fff::1]:80",
+			"[4000::1]:80", "[5f00::1]:80", "192.88.99.1:80",
 			"localhost:80", "example.com:80", "127.0.0.1", "", "/run/socket",
 		}},
 		{false, []string{
@@ -295,7 +477,19 @@ func TestRedactRemovesWhatIdentifiesAPerson(t *testing.T) {
 		{"zoë@exämple.de", nil, "<redacted>"},
 		{"call +44 20 7946 0958 or (020) 7946-0958", nil, "call <redacted> or (<redacted>"},
 		{"Ann Lee and Ann", []string{"Ann", "Ann Lee"}, "<redacted> and <redacted>"},
-		{"too short: Al", []string{"Al"}, "too short: Al"},
+		{"a list is at fault, A. says", []string{"a"}, "a list is at fault, A. says"},
+		{"Li Al is no name", []string{"Li", "Al", "no"}, "<redacted> <redacted> is no name"},
+		{"alLi", []string{"Li"}, "alLi"},
+		{"you cannot; Ann's annual ann, ANN!", []string{"Ann"}, "you cannot; <redacted>'s annual <redacted>, <redacted>!"},
+		{"MCALLISTER-o'neil mcallister", []string{"McAllister"}, "<redacted>-o'neil <redacted>"},
+		{"王小明は無効、王は", []string{"王小明", "王"}, "<redacted>は無効、<redacted>は"},
+		{"?q=Anne+Lee&n=Anne%20Lee", []string{"Anne Lee"}, "?q=<redacted>&n=<redacted>"},
+		{`Q &amp; D, Q \u0026 D, Q%20%26%20D, q & d`, []string{"Q & D"}, "<redacted>, <redacted>, <redacted>, <redacted>"},
+		{`"say \"hello\"\n" is long`, []string{"say \"hello\""}, `"<redacted>\n" is long`},
+		{"note 'Please ring my br…' is too long", []string{"Please ring my brother Sam"}, "note '<redacted>…' is too long"},
+		{"Ann of ann@lee-bakery.example", []string{"Ann"}, "<redacted> of <redacted>"},
+		{"note: " + strings.Repeat("secret ", 5000), []string{strings.Repeat("secret ", 5000)}, "note: <redacted>…"},
+		{"bad: \xff", nil, "bad: \uFFFD"},
 		{"red lead", []string{"red", "lead"}, "<redacted> <redacted>"},
 		{strings.Repeat("é", 301), nil, strings.Repeat("é", 300) + "…"},
 	} {
@@ -319,7 +513,7 @@ func FuzzRedact(f *testing.F) {
 		}
 		for _, v := range []string{first, second} {
 			// What the placeholder and the cut bring in may spell a value by accident.
-			if len(v) > 2 && utf8.ValidString(v) && !strings.ContainsAny(v, "<>…\uFFFD") && !strings.Contains("redacted", v) && strings.Contains(got, v) {
+			if utf8.RuneCountInString(v) >= shortValue && strings.TrimSpace(v) == v && utf8.ValidString(v) && !strings.ContainsAny(v, "<>…\uFFFD") && !strings.Contains("redacted", v) && strings.Contains(got, v) {
 				t.Errorf("%q is left in %q", v, got)
 			}
 		}

@@ -1,6 +1,10 @@
 package connectors
 
-import "log/slog"
+import (
+	"errors"
+	"io"
+	"log/slog"
+)
 
 // Kind is one line of the table in connectors/all: a sort of outside system and how to open a connector to it.
 type Kind struct {
@@ -40,10 +44,15 @@ func Define[S any](name string, defaults S, open func(S, Env) (Connector, error)
 		Settings: defaults,
 		open: func(raw map[string]any, env Env) (Connector, error) {
 			settings := defaults
-			if err := Decode(raw, &settings); err != nil {
-				return nil, err
+			faulty, err := decode(raw, &settings)
+			connector, refusal := open(settings, env)
+			if err == nil {
+				return connector, refusal
 			}
-			return open(settings, env)
+			if closer, ok := connector.(io.Closer); ok && refusal == nil {
+				closer.Close()
+			}
+			return nil, errors.Join(err, apartFrom(faulty, refusal))
 		},
 	}
 }
@@ -51,4 +60,20 @@ func Define[S any](name string, defaults S, open func(S, Env) (Connector, error)
 // Open validates settings and returns the connector. Errors begin with the key they are about.
 func (k Kind) Open(settings map[string]any, env Env) (Connector, error) {
 	return k.open(settings, env)
+}
+
+// apartFrom leaves out of the problems that err joins those that come of a faulty setting.
+func apartFrom(faulty map[string]bool, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	switch {
+	case ok:
+		var rest []error
+		for _, problem := range joined.Unwrap() {
+			rest = append(rest, apartFrom(faulty, problem))
+		}
+		return errors.Join(rest...)
+	case err == nil || faulty[setting(err.Error())]:
+		return nil
+	}
+	return err
 }

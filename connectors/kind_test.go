@@ -57,6 +57,9 @@ func TestAKindRefusesSettingsByName(t *testing.T) {
 		{"a wrong type", map[string]any{"list_id": "a", "size": "many"}, "size: must be a whole number"},
 		{"a wrong type of a secret", map[string]any{"list_id": "a", "api_key": []any{"s3cret"}}, "api_key: must be text"},
 		{"a wrong duration", map[string]any{"list_id": "a", "timeout": 30}, `timeout: must be a duration such as "30s"`},
+		{"of a wrong type and missing at once", map[string]any{"size": true}, "size: must be a whole number\nlist_id: required"},
+		{"an unknown one that says which is missing", map[string]any{"lits_id": "b", "size": 1}, "lits_id: unknown setting, did you mean list_id?"},
+		{"a file that cannot be read and a missing one", map[string]any{"api_key_file": "/nowhere"}, "api_key_file: /nowhere: no such file or directory\nlist_id: required"},
 		{"several", map[string]any{"list_id": 1, "size": true}, "list_id: must be text: put it in quotes\nsize: must be a whole number"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -60,7 +60,7 @@ func NewMapping(rules []FieldRule) (Mapping, error) {
 		}
 		compiled := compiledRule{FieldRule: rule}
 		if rule.Template != "" {
-			t, err := template.New("template").Option("missingkey=zero").Parse(rule.Template)
+			t, err := template.New("template").Option("missingkey=zero").Funcs(printing).Parse(rule.Template)
 			if err != nil {
 				problem("template: %v", err)
 				continue
@@ -95,7 +95,7 @@ func (m Mapping) Apply(l lead.Lead) ([]Field, error) {
 			if values == nil {
 				values = l.Values()
 			}
-			var text strings.Builder
+			var text fieldText
 			if err := rule.template.Execute(&text, values); err != nil {
 				return nil, &Error{Fault: Lead, Err: fmt.Errorf("field %s: the template does not fit this lead", rule.To)}
 			}
@@ -106,3 +106,40 @@ func (m Mapping) Apply(l lead.Lead) ([]Field, error) {
 	}
 	return fields, nil
 }
+
+// maxFieldText is more than any vendor takes, and bounds what a template's loops can write.
+const maxFieldText = 1 << 20
+
+// fieldText is what a template wrote.
+type fieldText struct{ strings.Builder }
+
+func (t *fieldText) Write(text []byte) (int, error) {
+	if t.Len()+len(text) > maxFieldText {
+		return 0, errors.New("the text is too long")
+	}
+	return t.Builder.Write(text)
+}
+
+// printing replaces the template functions that would print a field the lead does not have as "<nil>".
+var printing = template.FuncMap{
+	"printf":   func(format string, args ...any) string { return fmt.Sprintf(format, withoutNil(args)...) },
+	"print":    func(args ...any) string { return fmt.Sprint(withoutNil(args)...) },
+	"println":  func(args ...any) string { return fmt.Sprintln(withoutNil(args)...) },
+	"html":     func(args ...any) string { return template.HTMLEscaper(withoutNil(args)...) },
+	"js":       func(args ...any) string { return template.JSEscaper(withoutNil(args)...) },
+	"urlquery": func(args ...any) string { return template.URLQueryEscaper(withoutNil(args)...) },
+}
+
+func withoutNil(args []any) []any {
+	for i, arg := range args {
+		if arg == nil {
+			args[i] = nothing{}
+		}
+	}
+	return args
+}
+
+// nothing prints as nothing, by every verb.
+type nothing struct{}
+
+func (nothing) Format(fmt.State, rune) {}

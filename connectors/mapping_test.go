@@ -95,6 +95,35 @@ func TestATemplateThatDoesNotFitIsTheLeadsFaultAndShowsNothingOfIt(t *testing.T)
 	}
 }
 
+func TestATemplatePrintsAFieldTheLeadDoesNotHaveAsNothing(t *testing.T) {
+	for template, want := range map[string]string{
+		`{{.no}}|{{printf "%s %d %v" .no .no .source}}`:                              "|  website",
+		`{{print .no}}|{{println .no}}|{{.no | html}}|{{.no | urlquery}}|{{js .no}}`: "|\n|||",
+		`{{if .no}}x{{end}}{{range .no}}x{{end}}{{with .no}}x{{else}}none{{end}}`:    "none",
+		`{{if eq .no "x"}}x{{end}}{{index . "no"}}`:                                  "",
+		`{{html .name "<"}} {{urlquery .name}} {{js "'"}} {{printf "%q" .name}}`:     `Ann Marie Lee&lt; Ann+Marie+Lee \' "Ann Marie Lee"`,
+	} {
+		m, err := NewMapping([]FieldRule{{To: "X", Template: template}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := m.Apply(ann()); err != nil || got[0].Value != want {
+			t.Errorf("%s: got %q, %v; want %q", template, got, err, want)
+		}
+	}
+}
+
+func TestATemplateThatWritesWithoutEndIsStopped(t *testing.T) {
+	m, err := NewMapping([]FieldRule{{To: "X", Template: `{{range 1000000000000}}xxxxxxxx{{end}}`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Apply(ann())
+	if fault, _ := FaultOf(err); err == nil || fault != Lead {
+		t.Errorf("got %v, %v", fault, err)
+	}
+}
+
 func FuzzMapping(f *testing.F) {
 	f.Add("{{.name}} {{printf \"%q\" .company}}")
 	f.Add("{{range .tags}}{{.}}{{end}}")

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 func TestASecretShowsNowhere(t *testing.T) {
@@ -26,11 +28,15 @@ func TestASecretShowsNowhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	inYAML, err := yaml.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var log bytes.Buffer
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 		slog.New(handler).Info("opened", "key", s.Key, "settings", s)
 	}
-	for _, text := range append(shown, string(encoded), log.String(), fmt.Errorf("bad key %v", s.Key).Error()) {
+	for _, text := range append(shown, string(encoded), string(inYAML), log.String(), fmt.Errorf("bad key %v", s.Key).Error()) {
 		if strings.Contains(text, key) || strings.Contains(text, fmt.Sprintf("%x", key)) {
 			t.Errorf("shown: %s", text)
 		}

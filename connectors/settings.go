@@ -31,17 +31,33 @@ type FromEnv string
 // It stands in for mapstructure's own decoder, which reads 1.5 as 1, 30 as 30ns and one value as a list, writes
 // into the defaults' lists and mappings, and repeats values in its errors.
 func Decode(raw map[string]any, into any) error {
-	var d decoder
+	_, err := decode(raw, into)
+	return err
+}
+
+// decode is Decode. Its first result says which settings at the top of into are not what the user meant.
+func decode(raw map[string]any, into any) (faulty map[string]bool, err error) {
+	d := decoder{faulty: map[string]bool{}}
 	d.structure("", raw, reflect.ValueOf(into).Elem())
-	return errors.Join(d.problems...)
+	return d.faulty, errors.Join(d.problems...)
 }
 
 type decoder struct {
 	problems []error
+	faulty   map[string]bool
 }
 
 func (d *decoder) problem(key, format string, args ...any) {
 	d.problems = append(d.problems, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	d.faulty[setting(key)] = true
+}
+
+// setting is the setting at the top that a key or the beginning of an error is about.
+func setting(text string) string {
+	if end := strings.IndexAny(text, ".[: "); end >= 0 {
+		text = text[:end]
+	}
+	return strings.TrimSuffix(text, "_file")
 }
 
 var (
@@ -144,7 +160,9 @@ func (d *decoder) structure(key string, raw map[string]any, into reflect.Value) 
 			}
 			continue
 		}
-		d.problems = append(d.problems, UnknownKey(place, keysWithFiles(into.Type())))
+		known := keysWithFiles(into.Type())
+		d.problems = append(d.problems, UnknownKey(place, known))
+		d.faulty[setting(join(key, Nearest(name, known)))] = true
 	}
 }
 
@@ -271,7 +289,7 @@ func wanted(t reflect.Type, raw any) string {
 	}
 }
 
-func empty(raw any) bool { return raw == nil || raw == "" }
+func empty(raw any) bool { return raw == nil || raw == "" || raw == FromEnv("") }
 
 func join(key, name string) string {
 	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {

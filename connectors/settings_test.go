@@ -156,8 +156,12 @@ func TestDecodeRefusesAndKeepsWhatWasThere(t *testing.T) {
 	if err := Decode(map[string]any{"token": hush, "token_file": "x"}, &everything{}); err == nil || err.Error() != "token: give it or token_file, not both" {
 		t.Errorf("got %v", err)
 	}
-	if err := Decode(map[string]any{"token": "", "token_file": nil}, &everything{}); err != nil {
-		t.Errorf("two empty ones: %v", err)
+	for _, two := range []map[string]any{
+		{"token": "", "token_file": nil}, {"token": hush, "token_file": FromEnv("")}, {"token": FromEnv(""), "token_file": ""},
+	} {
+		if err := Decode(two, &everything{}); err != nil {
+			t.Errorf("%v, of which at most one says something: %v", two, err)
+		}
 	}
 }
 

@@ -13,10 +13,10 @@
 // as the API returns it, custom fields beside the others; with `fields` configured it is lead_id, revision and
 // those fields; of a deleted lead it is lead_id and revision alone. The body is the same bytes on every attempt.
 //
-// A receiver gets a lead's changes in the order of their revisions, each at least once. 2xx accepts a change.
-// 410 holds the connector, as the specification asks, and so do 401, 403, 404 and redirects, which are not
-// followed. 429, and 503 with Retry-After, wait as asked; 408, 423, 425 and other 5xx are tried again later.
-// Any other 4xx, 409 too, parks the change as refused.
+// A receiver gets a lead's changes in the order of their revisions, each at least once. 2xx accepts a change,
+// whatever follows it. 410 holds the connector, as the specification asks, and so do 401 to 405, 407 and
+// redirects, which are not followed. 429, and 503 with Retry-After, wait as asked; 408, 423, 425 and other 5xx are
+// tried again later. Any other 4xx, 409 too, parks the change as refused.
 package webhook
 
 import (
@@ -44,7 +44,7 @@ type Settings struct {
 	// URL receives the changes. It is a Secret because many receivers' URLs are their only credential.
 	URL connectors.Secret `mapstructure:"url"`
 
-	// Secret signs, as "whsec_" and base64. Empty: nothing is signed.
+	// Secret signs: 24 to 64 bytes as base64, with or without "whsec_" before it. Empty: nothing is signed.
 	Secret connectors.Secret `mapstructure:"secret"`
 
 	// PreviousSecret signs as well, until every receiver knows the new one.
@@ -59,7 +59,8 @@ type Settings struct {
 
 // Kind is the webhook's line in the table of kinds.
 var Kind = func() connectors.Kind {
-	kind := connectors.Define("webhook", Settings{Timeout: 10 * time.Second}, open)
+	// The specification recommends 15 to 30 s.
+	kind := connectors.Define("webhook", Settings{Timeout: 15 * time.Second}, open)
 	kind.Event = true
 	return kind
 }()
@@ -111,7 +112,8 @@ func open(s Settings, env connectors.Env) (connectors.Connector, error) {
 	if problems != nil {
 		return nil, errors.Join(problems...)
 	}
-	h.client = connectors.NewClient(connectors.ClientOptions{Timeout: s.Timeout, PublicOnly: !s.AllowPrivate})
+	// The specification knows no answer but the status.
+	h.client = connectors.NewClient(connectors.ClientOptions{Timeout: s.Timeout, PublicOnly: !s.AllowPrivate, StatusOnly: true})
 	return h, nil
 }
 
@@ -128,18 +130,21 @@ func checkURL(text string) error {
 	case u.Fragment != "":
 		return errors.New("url: must hold no fragment")
 	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return errors.New("url: the port must be 1 to 65535")
+	}
 	return nil
 }
 
 // parseSecret returns the key in a Standard Webhooks secret, of the lengths the specification allows.
 func parseSecret(s connectors.Secret) ([]byte, error) {
-	text, ok := strings.CutPrefix(s.Reveal(), "whsec_")
-	if !ok {
-		return nil, errors.New(`must be "whsec_" and base64: write echo "whsec_$(openssl rand -base64 32)" for a new one`)
-	}
+	text, prefixed := strings.CutPrefix(s.Reveal(), "whsec_")
 	key, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
+	switch {
+	case err != nil && prefixed:
 		return nil, errors.New(`what follows "whsec_" is not base64`)
+	case err != nil:
+		return nil, errors.New(`must be "whsec_" and base64: write echo "whsec_$(openssl rand -base64 32)" for a new one`)
 	}
 	if len(key) < 24 || len(key) > 64 {
 		return nil, fmt.Errorf("the key has %d bytes, must be 24 to 64", len(key))
@@ -163,12 +168,14 @@ func (h *hook) Push(ctx context.Context, change lead.Change, ref string) (string
 	if err != nil {
 		return "", &connectors.Error{Fault: connectors.Setup, Err: errors.New("webhook: the configured address is not a URL")}
 	}
+	// Nothing but what separates the signed parts is a dot, as the specification asks.
+	id := strings.ReplaceAll(change.ID, ".", "_")
 	timestamp := strconv.FormatInt(h.now().Unix(), 10)
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("webhook-id", change.ID)
+	req.Header.Set("webhook-id", id)
 	req.Header.Set("webhook-timestamp", timestamp)
 	if len(h.keys) > 0 {
-		req.Header.Set("webhook-signature", signatures(h.keys, change.ID, timestamp, body))
+		req.Header.Set("webhook-signature", signatures(h.keys, id, timestamp, body))
 	}
 	if _, err := h.client.Do(req); err != nil {
 		return "", fmt.Errorf("webhook: post: %w", err)

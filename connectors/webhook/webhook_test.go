@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,6 +229,7 @@ func TestBodyIsWhatIsDocumented(t *testing.T) {
 func TestARetrySendsTheSameBytesUnderTheSameIDAtANewTime(t *testing.T) {
 	h, to := opened(t, map[string]any{"secret": testSecret})
 	change := connectortest.Created(connectortest.Sample(1))
+	change.ID = change.Lead.ID + ".1.hook"
 	start := time.Now()
 	h.now = func() time.Time { return start }
 	push(t, h, change)
@@ -235,8 +239,12 @@ func TestARetrySendsTheSameBytesUnderTheSameIDAtANewTime(t *testing.T) {
 	if first.body != second.body {
 		t.Errorf("first %s\nsecond %s", first.body, second.body)
 	}
-	if first.header.Get("webhook-id") != change.ID || second.header.Get("webhook-id") != change.ID {
-		t.Errorf("ids %q and %q, want %q", first.header.Get("webhook-id"), second.header.Get("webhook-id"), change.ID)
+	id := first.header.Get("webhook-id")
+	if id == "" || second.header.Get("webhook-id") != id {
+		t.Errorf("ids %q and %q", id, second.header.Get("webhook-id"))
+	}
+	if strings.Contains(id, ".") { // https://github.com/standard-webhooks/standard-webhooks, "Signature scheme"
+		t.Errorf("the id %q holds a dot, which separates the signed parts", id)
 	}
 	if got, want := second.header.Get("webhook-timestamp"), strconv.FormatInt(start.Unix()+60, 10); got != want {
 		t.Errorf("the second attempt's timestamp is %s, want %s", got, want)
@@ -248,6 +256,26 @@ func TestARetrySendsTheSameBytesUnderTheSameIDAtANewTime(t *testing.T) {
 	}
 	if len(to.records) != 1 || len(to.seen) != 1 {
 		t.Errorf("the receiver took the change %d times", len(to.seen))
+	}
+}
+
+func TestEveryChangeHasAnIDOfItsOwn(t *testing.T) {
+	h, to := opened(t, nil)
+	l := connectortest.Sample(1)
+	push(t, h, connectortest.Created(l))
+	push(t, h, connectortest.Updated(connectortest.Edited(l)))
+	push(t, h, connectortest.Deleted(connectortest.Edited(l)))
+	push(t, h, connectortest.Created(connectortest.Sample(2)))
+	if len(to.seen) != 4 {
+		t.Errorf("got %v, want 4 ids", slices.Collect(maps.Keys(to.seen)))
+	}
+}
+
+func TestASecretMayComeWithoutItsPrefix(t *testing.T) {
+	h, to := opened(t, map[string]any{"secret": strings.TrimPrefix(testSecret, "whsec_")})
+	push(t, h, connectortest.Created(connectortest.Sample(1)))
+	if err := verify(testSecret, to.requests[0].header, []byte(to.requests[0].body)); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -353,23 +381,94 @@ func TestAPrivateAddressIsRefusedUnlessAllowed(t *testing.T) {
 	}
 }
 
-func TestAPublicNameThatLeadsToAPrivateAddressByProxyIsNotUsed(t *testing.T) {
-	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the proxy was asked") }))
-	defer proxy.Close()
-	t.Setenv("HTTP_PROXY", proxy.URL)
-	c, err := Kind.Open(map[string]any{"url": "http://10.1.2.3/"}, connectors.Env{})
+// The specification's answer is the status. What a receiver does with the body is its own affair.
+func TestTheStatusIsTheWholeAnswer(t *testing.T) {
+	const head = "HTTP/1.1 %s\r\nConnection: x\r\n"
+	endless := func(w *bufio.ReadWriter, pause func()) {
+		for w.Flush() == nil {
+			w.WriteString("x")
+			pause()
+		}
+	}
+	bodies := map[string]func(conn net.Conn, w *bufio.ReadWriter){
+		"a body that is cut":      func(_ net.Conn, w *bufio.ReadWriter) { w.WriteString("Content-Length: 100\r\n\r\nx") },
+		"a body that never ends":  func(_ net.Conn, w *bufio.ReadWriter) { w.WriteString("\r\n"); endless(w, func() {}) },
+		"a body that never comes": func(conn net.Conn, w *bufio.ReadWriter) { w.WriteString("\r\n"); w.Flush(); conn.Read(make([]byte, 1)) },
+		"a body that drips": func(_ net.Conn, w *bufio.ReadWriter) {
+			w.WriteString("\r\n")
+			endless(w, func() { time.Sleep(10 * time.Millisecond) })
+		},
+		"a body that is no gzip": func(_ net.Conn, w *bufio.ReadWriter) {
+			w.WriteString("Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx")
+		},
+	}
+	for status, want := range map[string]error{
+		"200 OK":                  nil,
+		"410 Gone":                &connectors.Error{Fault: connectors.Setup},
+		"429 Too Many Requests":   &connectors.Error{Fault: connectors.Throttled},
+		"101 Switching Protocols": &connectors.Error{Fault: connectors.Unknown},
+	} {
+		for name, rest := range bodies {
+			t.Run(status+" and "+name, func(t *testing.T) {
+				t.Parallel()
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					io.Copy(io.Discard, r.Body)
+					conn, buffered, err := http.NewResponseController(w).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer conn.Close()
+					fmt.Fprintf(buffered, head, status)
+					rest(conn, buffered)
+					buffered.Flush()
+				}))
+				t.Cleanup(server.Close)
+				c, err := Kind.Open(map[string]any{"url": server.URL, "allow_private": true, "timeout": "10m"}, connectors.Env{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { c.(*hook).Close() })
+				_, err = c.Push(t.Context(), connectortest.Created(connectortest.Sample(1)), "")
+				got, _ := connectors.FaultOf(err)
+				if fault, _ := connectors.FaultOf(want); (err == nil) != (want == nil) || got != fault {
+					t.Errorf("got %v, %v; want %v", got, err, fault)
+				}
+			})
+		}
+	}
+}
+
+func TestAnAnswersBodyDoesNotCostTheConnection(t *testing.T) {
+	var opened atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"ok":true,"padding":"`+strings.Repeat("x", 100_000)+`"}`)
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	c, err := Kind.Open(map[string]any{"url": server.URL, "allow_private": true}, connectors.Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.Push(context.Background(), connectortest.Created(connectortest.Sample(1)), "")
-	if fault, _ := connectors.FaultOf(err); fault != connectors.Setup {
-		t.Errorf("got %v", err)
+	t.Cleanup(func() { c.(*hook).Close() })
+	for i := range 5 {
+		if _, err := c.Push(t.Context(), connectortest.Created(connectortest.Sample(i)), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := opened.Load(); n != 1 {
+		t.Errorf("%d connections were opened, want 1", n)
 	}
 }
 
 func TestStatusesOfTheSpecification(t *testing.T) {
 	for status, want := range map[int]connectors.Fault{
-		400: connectors.Lead, 401: connectors.Setup, 403: connectors.Setup, 404: connectors.Setup, 408: connectors.Remote,
+		400: connectors.Lead, 401: connectors.Setup, 403: connectors.Setup, 404: connectors.Setup, 405: connectors.Setup, 408: connectors.Remote,
 		409: connectors.Lead, 410: connectors.Setup, 422: connectors.Lead, 423: connectors.Remote, 425: connectors.Remote,
 		429: connectors.Throttled, 500: connectors.Remote, 502: connectors.Remote, 504: connectors.Remote, 307: connectors.Setup,
 	} {
@@ -404,6 +503,9 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		{"a fragment", map[string]any{"url": good + "#top"}, "url: must hold no fragment"},
 		{"a raw secret", map[string]any{"url": good, "secret": "swordfish"}, `secret: must be "whsec_" and base64: write echo "whsec_$(openssl rand -base64 32)" for a new one`},
 		{"a secret that is not base64", map[string]any{"url": good, "secret": "whsec_sword fish"}, `secret: what follows "whsec_" is not base64`},
+		{"a port that is none", map[string]any{"url": "https://example.com:99999/hook"}, "url: the port must be 1 to 65535"},
+		{"a secret that is not base64 by one character", map[string]any{"url": good, "secret": testSecret[:20] + "-" + testSecret[21:]}, `secret: what follows "whsec_" is not base64`},
+		{"a long secret", map[string]any{"url": good, "secret": base64.StdEncoding.EncodeToString(make([]byte, 65))}, "secret: the key has 65 bytes, must be 24 to 64"},
 		{"a short secret", map[string]any{"url": good, "secret": "whsec_c2hvcnQ="}, "secret: the key has 5 bytes, must be 24 to 64"},
 		{"a previous secret alone", map[string]any{"url": good, "previous_secret": oldSecret}, "previous_secret: there is no secret that follows it"},
 		{"no time", map[string]any{"url": good, "timeout": "0s"}, "timeout: must be more than 0"},
