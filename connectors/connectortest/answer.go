@@ -114,7 +114,48 @@ var answerChecks = []check{
 			spoilt(t, h, replaced("application/json", body), successIsTrue)
 		}
 	}},
-	{"an answer of 10 MB is neither read whole nor believed blindly", needsHTTP, func(t testing.TB, h Harness) {
+	{"a success that is not the vendor's own is no success", both(needsHTTP, needsRecords), in(func(w *world) {
+		l := Sample(1)
+		ref := w.pushed(Created(l), "")
+		for _, body := range []string{
+			page, "", "null", "{}", "[]", `"ok"`, `{"ok":true}`, `{"ok":false,"error":"invalid_auth"}`, `{"error":{"code":500,"message":"try again"}}`,
+		} {
+			for _, writesOnly := range []bool{false, true} {
+				w.front.set(instead(http.StatusOK, http.Header{}, writesOnly, func([]byte) string { return body }))
+				for _, try := range []struct {
+					change lead.Change
+					ref    string
+				}{{Created(Sample(2)), ""}, {Updated(Edited(l)), ref}, {Deleted(l), ref}} {
+					_, err := w.push(try.change, try.ref)
+					if err == nil {
+						w.Errorf("200 with %.40q: the %s succeeded, and the vendor knows nothing of it", body, try.change.Op)
+					} else if fault, _ := connectors.FaultOf(err); fault == connectors.Lead || fault == connectors.Setup {
+						w.Errorf("200 with %.40q: %s: the fault is %v, want one that is retried: %v", body, try.change.Op, fault, err)
+					}
+				}
+			}
+		}
+		w.front.set(nil)
+		w.count(1)
+		w.holds(l)
+	})},
+	{"an answer that does not end is not read to its end", needsHTTP, in(func(w *world) {
+		for _, status := range []int{200, 400, 500} {
+			flood, read := w.front.flood(status)
+			w.front.set(flood)
+			_, err := w.push(Created(Sample(1)), "")
+			if err == nil && !w.h.Kind.Event {
+				w.Errorf("%d: no error", status)
+			}
+			w.guarded("the answer", func() {
+				if read() {
+					w.Errorf("%d: all of 64 MB was read", status)
+				}
+			})
+			w.front.set(nil)
+		}
+	})},
+	{"an answer of 10 MB is not believed blindly", needsHTTP, func(t testing.TB, h Harness) {
 		spoilt(t, h, replaced("application/json", `{"id":"`+strings.Repeat("x", 10<<20)+`"}`), successIsTrue)
 	}},
 	{"a page in place of every answer leaves one record", needsHTTP, in(func(w *world) {
@@ -211,6 +252,8 @@ var answerChecks = []check{
 			{503, "120", 120 * time.Second, 120 * time.Second},
 			{429, time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat), 80 * time.Second, 91 * time.Second},
 			{503, time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat), 80 * time.Second, 91 * time.Second},
+			{429, time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat), 0, 0},
+			{429, time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat), time.Hour, 24 * time.Hour},
 			{429, "-1", 0, 0},
 			{429, "soon", 0, 0},
 			{429, "1e300", 0, 24 * time.Hour},
@@ -248,9 +291,8 @@ var answerChecks = []check{
 				}
 				cancel()
 			}()
-			if _, err := w.pushIn(ctx, change, ref); err == nil {
-				w.Errorf("%s: no error", m.name)
-			}
+			_, err := w.pushIn(ctx, change, ref)
+			w.wantFault(m.name, err, connectors.Unknown, connectors.Remote)
 			w.front.set(nil)
 			cancel()
 		}

@@ -1,12 +1,14 @@
 package connectortest
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -23,6 +25,7 @@ type front struct {
 	mu          sync.Mutex
 	misbehave   misbehaviour
 	requests    int // that were not sign-ins
+	uris        map[string]bool
 	connections int
 }
 
@@ -30,7 +33,7 @@ type front struct {
 type misbehaviour func(w http.ResponseWriter, r *http.Request, vendor http.Handler)
 
 func newFront(t testing.TB, vendor HTTPVendor, signIn func(*http.Request) bool) *front {
-	f := &front{vendor: vendor, signIn: signIn, closed: make(chan struct{})}
+	f := &front{vendor: vendor, signIn: signIn, closed: make(chan struct{}), uris: map[string]bool{}}
 	if f.signIn == nil {
 		f.signIn = func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/token") }
 	}
@@ -57,11 +60,14 @@ func (f *front) close() {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if f.signIn(r) {
+	signIn := f.signIn(r)
+	f.mu.Lock()
+	f.uris[r.URL.RequestURI()] = true
+	if signIn {
+		f.mu.Unlock()
 		f.vendor.ServeHTTP(w, r)
 		return
 	}
-	f.mu.Lock()
 	f.requests++
 	misbehave := f.misbehave
 	f.mu.Unlock()
@@ -82,6 +88,13 @@ func (f *front) seen() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.requests
+}
+
+// asked lists where requests went: paths with their queries.
+func (f *front) asked() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.uris))
 }
 
 func (f *front) connected() int {
@@ -163,6 +176,26 @@ func replaced(contentType, body string) func(http.ResponseWriter, *httptest.Resp
 		w.Header().Set("Content-Type", contentType)
 		io.WriteString(w, body)
 	}
+}
+
+// flood answers every request with status and a body that goes on for as long as it is read, up to 64 MB. read
+// waits for the end of one answer and says whether all of it was taken.
+func (f *front) flood(status int) (m misbehaviour, read func() bool) {
+	taken := make(chan bool, 100)
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		io.WriteString(w, `{"id":"`)
+		chunk := bytes.Repeat([]byte("x"), 1<<16)
+		for range 1024 {
+			if _, err := w.Write(chunk); err != nil {
+				taken <- false
+				return
+			}
+		}
+		taken <- true
+	}, func() bool { return <-taken }
 }
 
 // hold answers nothing until the client is gone; arrived is told of each request.

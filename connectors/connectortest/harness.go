@@ -67,4 +67,6 @@ type Harness struct {
 
 	// BadLead makes a lead that the vendor refuses as it is (a Lead fault). nil: there is none.
 	BadLead func(lead.Lead) lead.Lead
+
+	dir string // of the package under test; "": where its tests run
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 )
 
-// privacyChecks are about what must never show. Besides them, every world reads every error and log line.
+// privacyChecks are about what must never show. Besides them, every world reads every error, log line and URL.
 var privacyChecks = []check{
 	{"printing the connector shows no secret", nil, in(func(w *world) {
 		for _, verb := range []string{"%v", "%+v", "%#v"} {

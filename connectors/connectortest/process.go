@@ -3,7 +3,6 @@ package connectortest
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync"
 	"testing"
 
@@ -85,12 +84,9 @@ var processChecks = []check{
 			w.Errorf("%d connections for 10 pushes, one after the other", made)
 		}
 	})},
-	{"nothing runs on after Close", nil, func(t testing.TB, h Harness) {
+	{"nothing runs on after Close, nor of a connector that has none", nil, func(t testing.TB, h Harness) {
 		before := goleak.IgnoreCurrent()
 		w := newWorld(t, h)
-		if _, ok := w.connector.(io.Closer); !ok {
-			return
-		}
 		w.pushed(Created(Sample(1)), "")
 		w.close()
 		if w.front != nil {

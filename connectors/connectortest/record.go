@@ -102,6 +102,46 @@ var recordChecks = []check{
 		w.count(1)
 		w.holds(l)
 	})},
+	{"an address that changes there and back leaves one record", nil, in(func(w *world) {
+		l := Sample(1)
+		home := l.Email
+		ref := w.pushed(Created(l), "")
+		for _, address := range []string{"somebody.else@example.org", home, "somebody.else@example.org", home} {
+			l = Edited(l)
+			l.Email = address
+			ref = w.pushed(Updated(l), ref)
+			w.count(1)
+			w.holds(l)
+		}
+		w.pushed(Deleted(l), ref)
+		w.count(0)
+	})},
+	{"an address that is only spelled differently stays one record", nil, in(func(w *world) {
+		l := Sample(1)
+		ref := w.pushed(Created(l), "")
+		l = Edited(l)
+		l.Email = strings.ToUpper(l.Email[:1]) + l.Email[1:]
+		ref = w.pushed(Updated(l), ref)
+		w.count(1)
+		w.holds(l)
+		w.pushed(Deleted(l), ref)
+		w.count(0)
+	})},
+	{"a lead that the filter leaves out is taken away, and may come back", needsRecords, in(func(w *world) {
+		l := Sample(1)
+		ref := w.pushed(Created(l), "")
+		l = Edited(l)
+		leftOut := Updated(l)
+		leftOut.Op = lead.Delete // as the worker asks: nobody forgot the lead, so it is there whole
+		w.pushed(leftOut, ref)
+		w.count(0)
+		l = Edited(l)
+		ref = w.pushed(Created(l), "")
+		w.count(1)
+		w.holds(l)
+		w.pushed(Deleted(l), ref)
+		w.count(0)
+	})},
 	{"two leads of one address are as many records as the harness says", needsRecords, in(func(w *world) {
 		first, second := Sample(1), Sample(2)
 		second.Email = strings.ToUpper(first.Email)

@@ -1,6 +1,7 @@
 package connectortest
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/leadrelay/leadrelay/connectors"
@@ -42,7 +43,7 @@ var checks = func() (all []check) {
 }()
 
 type abilities struct {
-	http, event, finder, batcher, checker, badLead, required bool
+	http, event, finder, batcher, checker, badLead, required, secrets, example bool
 }
 
 func abilitiesOf(w *world) abilities {
@@ -51,6 +52,12 @@ func abilitiesOf(w *world) abilities {
 		event:    w.h.Kind.Event,
 		badLead:  w.h.BadLead != nil,
 		required: len(w.h.Required) > 0,
+		example:  w.h.example() != "",
+	}
+	if w.h.Kind.Settings != nil {
+		eachSetting(reflect.TypeOf(w.h.Kind.Settings), func(_ string, t reflect.Type) {
+			can.secrets = can.secrets || t == secretType
+		})
 	}
 	_, can.finder = w.connector.(connectors.Finder)
 	_, can.batcher = w.connector.(connectors.Batcher)

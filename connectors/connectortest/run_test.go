@@ -10,6 +10,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -113,6 +116,24 @@ const (
 	plainErrors
 	keepsOldValues
 	followsRedirects
+	believesAnyAnswer
+	putsEmailInURL
+	readsWithoutEnd
+	heedsSpelling
+	keepsWhoIsLeftOut
+	calledOffIsTheLeads
+	writesInCheck
+	neverFailsCheck
+	limitsBackwards
+	asksForNothing
+	doublesKeyless
+	dialsAnew
+	deletesAnybody
+	cutsValues
+	blamesTheRemote
+	remembersOne
+	callsForNothing
+	refusesDoubles
 )
 
 type keyedCRM struct {
@@ -133,7 +154,9 @@ func openKeyed(breaks broken) func(crmSettings, connectors.Env) (connectors.Conn
 		if s.URL == "" {
 			problems = append(problems, errors.New("url: required"))
 		}
-		if s.Key == "" {
+		if breaks == asksForNothing {
+			problems = nil
+		} else if s.Key == "" {
 			problems = append(problems, errors.New("api_key: required"))
 		}
 		if problems != nil {
@@ -158,9 +181,32 @@ func openKeyed(breaks broken) func(crmSettings, connectors.Env) (connectors.Conn
 
 func (c *keyedCRM) Close() error { return c.client.Close() }
 
-func keyOf(l lead.Lead) string {
-	sum := sha256.Sum256([]byte(lead.NormalEmail(l.Email)))
+func (c *keyedCRM) Key(l lead.Lead) string {
+	address := lead.NormalEmail(l.Email)
+	if c.breaks == heedsSpelling {
+		address = l.Email
+	}
+	sum := sha256.Sum256([]byte(address))
 	return hex.EncodeToString(sum[:8])
+}
+
+func (c *keyedCRM) Limits() connectors.Limits {
+	if c.breaks == limitsBackwards {
+		return connectors.Limits{Rate: 1}
+	}
+	return connectors.Limits{Rate: 1, Per: 1000 * 1000}
+}
+
+func (c *keyedCRM) Check(ctx context.Context) error {
+	method := http.MethodGet
+	if c.breaks == writesInCheck {
+		method = http.MethodPost
+	}
+	_, err := c.call(ctx, method, "/records", nil)
+	if c.breaks == neverFailsCheck {
+		return nil
+	}
+	return err
 }
 
 func (c *keyedCRM) call(ctx context.Context, method, path string, body any) (*connectors.Response, error) {
@@ -175,6 +221,18 @@ func (c *keyedCRM) call(ctx context.Context, method, path string, body any) (*co
 	req, err := connectors.NewJSONRequest(ctx, method, base+path, body)
 	if err != nil {
 		return nil, err
+	}
+	if c.breaks == readsWithoutEnd {
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		defer answer.Body.Close()
+		whole, err := io.ReadAll(answer.Body)
+		return &connectors.Response{Status: answer.StatusCode, Body: whole[:min(len(whole), 1000)]}, err
+	}
+	if c.breaks == dialsAnew {
+		defer c.client.Close()
 	}
 	answer, err := c.client.Do(req)
 	if err == nil {
@@ -191,6 +249,12 @@ func (c *keyedCRM) call(ctx context.Context, method, path string, body any) (*co
 		return answer, &connectors.Error{Fault: connectors.Lead, Err: fmt.Errorf("crm: %w", err)}
 	}
 	fault, wait := connectors.FaultOf(err)
+	if c.breaks == blamesTheRemote {
+		fault = connectors.Remote
+	}
+	if c.breaks == calledOffIsTheLeads && errors.Is(err, context.Canceled) {
+		fault = connectors.Lead
+	}
 	if c.breaks == forgetsRetryAfter {
 		wait = 0
 	}
@@ -206,6 +270,9 @@ func (c *keyedCRM) body(l lead.Lead) (map[string]string, error) {
 	for _, f := range fields {
 		if f.Value != nil {
 			body[f.To] = fmt.Sprint(f.Value)
+			if c.breaks == cutsValues {
+				body[f.To] = body[f.To][:min(len(body[f.To]), 40)]
+			}
 		}
 	}
 	return body, nil
@@ -216,18 +283,26 @@ func (c *keyedCRM) Push(ctx context.Context, change lead.Change, ref string) (st
 	if c.breaks == leaksEmailInLog {
 		c.env.Log.Debug("push", slog.String("who", l.Email))
 	}
+	if c.breaks == remembersOne && change.Op == lead.Create {
+		previous, _ := shared.Swap("lead", l)
+		if previous, ok := previous.(lead.Lead); ok {
+			l = previous
+		}
+	}
 	if change.Op == lead.Delete {
-		if ref == "" || c.breaks == ignoresDeletes {
+		if c.breaks == deletesAnybody && ref == "" {
+			ref = c.Key(Sample(1))
+		}
+		if ref == "" || c.breaks == ignoresDeletes || c.breaks == keepsWhoIsLeftOut && l.Email != "" {
 			return ref, nil
 		}
-		_, err := c.call(ctx, http.MethodDelete, "/records/"+ref, nil)
-		return ref, err
+		return ref, c.write(ctx, http.MethodDelete, ref, "", nil)
 	}
 	body, err := c.body(l)
 	if err != nil {
 		return "", err
 	}
-	key := keyOf(l)
+	key := c.Key(l)
 	if c.breaks == duplicates {
 		key = fmt.Sprint(change.ID, ref)
 	}
@@ -237,35 +312,62 @@ func (c *keyedCRM) Push(ctx context.Context, change lead.Change, ref string) (st
 	if c.breaks == keepsOldValues && l.Note == "" {
 		body["Note"] = "as before"
 	}
-	if ref != "" && ref != key && c.breaks != forgetsOldKey && c.breaks != duplicates {
-		if _, err := c.call(ctx, http.MethodDelete, "/records/"+ref, nil); err != nil {
+	if ref != "" && ref != key && c.breaks != forgetsOldKey && c.breaks != heedsSpelling && c.breaks != duplicates {
+		if err := c.write(ctx, http.MethodDelete, ref, "", nil); err != nil {
 			return "", err
 		}
 	}
-	answer, err := c.call(ctx, http.MethodPut, "/records/"+key, body)
-	if err != nil {
+	query := ""
+	if c.breaks == putsEmailInURL {
+		query = "?who=" + url.QueryEscape(l.Email)
+	}
+	if err := c.write(ctx, http.MethodPut, key, query, body); err != nil {
 		if c.breaks == leaksEmailInError {
 			err = &connectors.Error{Err: fmt.Errorf("crm: %s: %w", l.Email, err)}
 		}
 		return "", err
 	}
-	if c.breaks == panicsOnNonsense {
-		var got map[string]any
-		json.Unmarshal(answer.Body, &got)
-		_ = got["id"].(string)
-	}
 	return key, nil
 }
 
-func (c *keyedCRM) Key(l lead.Lead) string { return keyOf(l) }
+// write changes a record, and believes only an answer that is about it.
+func (c *keyedCRM) write(ctx context.Context, method, key, query string, body any) error {
+	answer, err := c.call(ctx, method, "/records/"+key+query, body)
+	if err != nil || c.breaks == swallowsErrors || c.breaks == believesAnyAnswer {
+		return err
+	}
+	var got map[string]any
+	json.Unmarshal(answer.Body, &got)
+	if c.breaks == panicsOnNonsense {
+		_ = got["id"].(string)
+	}
+	if got["id"] != key {
+		fault := connectors.Unknown
+		if c.breaks == blamesTheLead {
+			fault = connectors.Lead
+		}
+		return &connectors.Error{Fault: fault, Err: errors.New("crm: the answer is not about this record")}
+	}
+	return nil
+}
 
 func (c *keyedCRM) MaxBatch() int { return 10 }
 
 func (c *keyedCRM) PushBatch(ctx context.Context, items []connectors.Item) []connectors.Result {
 	results := make([]connectors.Result, len(items))
+	if c.breaks == callsForNothing {
+		c.call(ctx, http.MethodGet, "/records", nil)
+	}
+	seen := map[string]bool{}
 	for i, item := range items {
+		if key := c.Key(item.Change.Lead); c.breaks == refusesDoubles && seen[key] {
+			results[i].Err = &connectors.Error{Fault: connectors.Lead, Err: errors.New("crm: twice in one batch")}
+			continue
+		} else {
+			seen[key] = true
+		}
 		if c.breaks == dropsLastOfBatch && i > 0 && i == len(items)-1 {
-			results[i].Ref = keyOf(item.Change.Lead)
+			results[i].Ref = c.Key(item.Change.Lead)
 			continue
 		}
 		results[i].Ref, results[i].Err = c.Push(ctx, item.Change, item.Ref)
@@ -282,8 +384,7 @@ type foundCRM struct{ *keyedCRM }
 func (c foundCRM) Push(ctx context.Context, change lead.Change, ref string) (string, error) {
 	if change.Op == lead.Delete {
 		if ref != "" {
-			_, err := c.call(ctx, http.MethodDelete, "/records/"+ref, nil)
-			return ref, err
+			return ref, c.write(ctx, http.MethodDelete, ref, "", nil)
 		}
 		return ref, nil
 	}
@@ -291,9 +392,13 @@ func (c foundCRM) Push(ctx context.Context, change lead.Change, ref string) (str
 	if err != nil {
 		return "", err
 	}
-	if ref != "" {
+	if ref != "" && c.breaks != doublesKeyless {
 		answer, err := c.call(ctx, http.MethodPatch, "/records/"+ref, body)
-		if err == nil || answer == nil || answer.Status != http.StatusNotFound {
+		if err == nil {
+			_, err = c.id(answer)
+			return ref, err
+		}
+		if answer == nil || answer.Status != http.StatusNotFound {
 			return ref, err
 		}
 	}
@@ -376,52 +481,127 @@ func TestAConnectorThatKeepsTheContractPasses(t *testing.T) {
 	t.Run("not over HTTP", func(t *testing.T) { Run(t, memoryHarness()) })
 }
 
-// Each promise is checked by breaking it: the kit must notice, by the named checks.
+// Each promise is checked by breaking it: the kit must notice, by the named checks. A check that no row makes
+// fail is a defect.
 func TestABrokenConnectorFails(t *testing.T) {
-	for name, row := range map[string]struct {
+	mayFail := map[string]bool{}
+	rows := map[string]struct {
 		harness Harness
-		by      string // part of a promise that must be among the failed
+		by      []string // each begins a promise that must be among the failed
 	}{
-		"duplicates":                    {keyedHarness(duplicates), "the same create twice"},
-		"loses updates":                 {keyedHarness(losesUpdates), "a create, an update and a delete"},
-		"ignores deletes":               {keyedHarness(ignoresDeletes), "a delete twice"},
-		"forgets the old key":           {keyedHarness(forgetsOldKey), "a changed address"},
-		"keeps old values":              {keyedHarness(keepsOldValues), "a value that is cleared"},
-		"leaks the address in an error": {keyedHarness(leaksEmailInError), "every status"},
-		"leaks the address in the log":  {keyedHarness(leaksEmailInLog), "a create, an update and a delete"},
-		"prints its secret":             {keyedHarness(printsSecret), "printing the connector"},
-		"swallows errors":               {keyedHarness(swallowsErrors), "every status"},
-		"blames the lead":               {keyedHarness(blamesTheLead), "a refused connection"},
-		"forgets Retry-After":           {keyedHarness(forgetsRetryAfter), "Retry-After"},
-		"panics on nonsense":            {keyedHarness(panicsOnNonsense), "nonsense"},
-		"ignores the context":           {keyedHarness(ignoresContext), "not sent"},
-		"shares state among instances":  {keyedHarness(sharesState), "do not mix"},
-		"leaves a goroutine":            {keyedHarness(leaksGoroutine), "after Close"},
-		"calls on open":                 {keyedHarness(opensOnOpen), "opening calls nobody"},
-		"mixes up a batch":              {keyedHarness(mixesUpBatch), "a batch of everything"},
-		"drops the last of a batch":     {keyedHarness(dropsLastOfBatch), "the largest batch"},
-		"returns unclassified errors":   {keyedHarness(plainErrors), "every status"},
-		"follows redirects":             {keyedHarness(followsRedirects), "no redirect"},
-		"takes a failed search for no":  {foundHarness(findsNothingOnError), "Find never takes"},
-		"finds what is not there":       {foundHarness(findsWrongly), "Find finds by"},
-		"leaks its secret in an error":  {keyedHarness(leaksSecretInError), "every status"},
-	} {
+		"duplicates": {keyedHarness(duplicates), []string{"the same create twice", "the same create with its ref forgotten", "the same update twice",
+			"a changed address that is pushed again", "a batch again", "an address that is only spelled"}},
+		"doubles what it cannot key":    {foundHarness(doublesKeyless), []string{"a connector opened anew"}},
+		"loses updates":                 {keyedHarness(losesUpdates), []string{"a create, an update", "an update of a lead never pushed", "an update of a record that is gone", "a page in place of every answer"}},
+		"ignores deletes":               {keyedHarness(ignoresDeletes), []string{"a delete twice", "a delete after a create whose answer"}},
+		"forgets the old key":           {keyedHarness(forgetsOldKey), []string{"a changed address leaves", "an address that changes there and back"}},
+		"heeds an address's spelling":   {keyedHarness(heedsSpelling), []string{"an address that is only spelled", "two leads of one address"}},
+		"keeps who is left out":         {keyedHarness(keepsWhoIsLeftOut), []string{"a lead that the filter leaves out"}},
+		"takes away the wrong one":      {keyedHarness(deletesAnybody), []string{"a delete of a lead never pushed"}},
+		"keeps old values":              {keyedHarness(keepsOldValues), []string{"a value that is cleared"}},
+		"cuts values":                   {keyedHarness(cutsValues), []string{"unusual values"}},
+		"leaks the address in an error": {keyedHarness(leaksEmailInError), []string{"every status", "a reason that repeats"}},
+		"leaks the address in the log":  {keyedHarness(leaksEmailInLog), []string{"a create, an update"}},
+		"leaks the address in a URL":    {keyedHarness(putsEmailInURL), []string{"a create, an update"}},
+		"leaks its secret in an error":  {keyedHarness(leaksSecretInError), []string{"every status"}},
+		"prints its secret":             {keyedHarness(printsSecret), []string{"printing the connector"}},
+		"swallows errors":               {keyedHarness(swallowsErrors), []string{"every status", "no status makes", "a batch that fails as a whole"}},
+		"blames the lead": {keyedHarness(blamesTheLead), []string{"a refused connection", "an answer lost", "a cut answer",
+			"an answer of 10 MB", "a batch whose answer is lost"}},
+		"blames nobody":                {keyedHarness(blamesTheRemote), []string{"a lead that the vendor refuses", "a bad item fails alone"}},
+		"forgets Retry-After":          {keyedHarness(forgetsRetryAfter), []string{"Retry-After"}},
+		"panics on nonsense":           {keyedHarness(panicsOnNonsense), []string{"a page, nonsense"}},
+		"believes any answer":          {keyedHarness(believesAnyAnswer), []string{"a success that is not"}},
+		"reads without end":            {keyedHarness(readsWithoutEnd), []string{"an answer that does not end"}},
+		"ignores the context":          {keyedHarness(ignoresContext), []string{"a call that is cancelled or"}},
+		"blames the lead for a cancel": {keyedHarness(calledOffIsTheLeads), []string{"a call that is cancelled returns"}},
+		"shares state among instances": {keyedHarness(sharesState), []string{"two connectors of one kind"}},
+		"shares state among pushes":    {keyedHarness(remembersOne), []string{"twenty goroutines"}},
+		"leaves a goroutine":           {keyedHarness(leaksGoroutine), []string{"nothing runs on"}},
+		"dials anew":                   {keyedHarness(dialsAnew), []string{"connections are used again"}},
+		"calls on open":                {keyedHarness(opensOnOpen), []string{"opening calls nobody"}},
+		"mixes up a batch":             {keyedHarness(mixesUpBatch), []string{"a batch of everything"}},
+		"drops the last of a batch":    {keyedHarness(dropsLastOfBatch), []string{"the largest batch"}},
+		"calls for an empty batch":     {keyedHarness(callsForNothing), []string{"an empty batch"}},
+		"refuses doubles in a batch":   {keyedHarness(refusesDoubles), []string{"two leads of one address in one batch"}},
+		"returns unclassified errors":  {keyedHarness(plainErrors), []string{"every status"}},
+		"follows redirects":            {keyedHarness(followsRedirects), []string{"no redirect"}},
+		"takes a failed search for no": {foundHarness(findsNothingOnError), []string{"Find never takes"}},
+		"finds what is not there":      {foundHarness(findsWrongly), []string{"Find finds by"}},
+		"writes in its check":          {keyedHarness(writesInCheck), []string{"Check succeeds"}},
+		"checks nothing":               {keyedHarness(neverFailsCheck), []string{"Check fails"}},
+		"limits nothing":               {keyedHarness(limitsBackwards), []string{"limits make sense"}},
+		"asks for no setting":          {keyedHarness(asksForNothing), []string{"a missing setting"}},
+		"takes any setting":            {looseHarness(), []string{"an unknown setting", "a setting of the wrong type", "a secret may come from a file"}},
+		"documents what is not":        {documentedHarness(t, "password: x"), []string{"the YAML"}},
+	}
+	ran := 0
+	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
-			failed := failures(t, row.harness, row.by)
-			if failed == nil {
-				t.Errorf("no check whose promise holds %q failed", row.by)
+			ran++
+			for _, by := range row.by {
+				if failed := failures(t, row.harness, by); len(failed) == 0 {
+					t.Errorf("no check whose promise begins with %q failed", by)
+				} else {
+					for _, promise := range failed {
+						mayFail[promise] = true
+					}
+				}
 			}
 		})
 	}
+	for _, c := range checks {
+		if ran == len(rows) && !mayFail[c.promise] {
+			t.Errorf("nothing here makes this check fail: %s", c.promise)
+		}
+	}
 }
 
-// failures runs the checks whose promise holds part and returns what they complained about.
-func failures(t *testing.T, h Harness, part string) (complaints []string) {
+func TestAnExampleIsReadFromThePackageComment(t *testing.T) {
+	h := documentedHarness(t, "api_key_file: /no/such/file")
+	if got := h.example(); !strings.Contains(got, "api_key_file") {
+		t.Errorf("the example is %q", got)
+	}
+	if failed := failures(t, h, "the YAML"); len(failed) > 0 {
+		t.Errorf("a right example fails")
+	}
+}
+
+// documentedHarness is of a connector whose package comment has an example with that setting in it.
+func documentedHarness(t *testing.T, setting string) Harness {
+	h := keyedHarness(nothing)
+	h.dir = t.TempDir()
+	source := "// Package crm is an example.\n//\n//\tconnectors:\n//\t  - name: a\n//\t    type: crm\n//\t    settings:\n" +
+		"//\t      url: https://crm.example\n//\t      " + setting + "\n//\t    fields:\n//\t      - {to: Name, from: name}\n//\n// # More\n//\n//\tno YAML\npackage crm\n"
+	if err := os.WriteFile(filepath.Join(h.dir, "doc.go"), []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// looseHarness is of a connector that takes every setting the kit tries, of any type.
+func looseHarness() Harness {
+	type loose struct {
+		URL  any `mapstructure:"url"`
+		Key  any `mapstructure:"api_key"`
+		File any `mapstructure:"api_key_file"`
+		None any `mapstructure:"no_such_setting"`
+	}
+	h := keyedHarness(nothing)
+	h.Kind = connectors.Define("crm", loose{}, func(s loose, env connectors.Env) (connectors.Connector, error) {
+		return openKeyed(nothing)(crmSettings{URL: fmt.Sprint(s.URL), Key: crmKey}, env)
+	})
+	h.Kind.Settings = crmSettings{}
+	return h
+}
+
+// failures runs the checks whose promise begins with by and returns the promises of those that failed.
+func failures(t *testing.T, h Harness, by string) (promises []string) {
 	shared.Clear()
 	defer shared.Clear()
 	can := abilitiesOf(newWorld(t, h))
 	for _, c := range checks {
-		if !strings.Contains(c.promise, part) || c.needs != nil && !c.needs(can) {
+		if !strings.HasPrefix(c.promise, by) || c.needs != nil && !c.needs(can) {
 			continue
 		}
 		r := &recorder{TB: t}
@@ -432,9 +612,11 @@ func failures(t *testing.T, h Harness, part string) (complaints []string) {
 			c.run(r, h)
 		}()
 		<-done
-		complaints = append(complaints, r.complaints...)
+		if r.Failed() {
+			promises = append(promises, c.promise)
+		}
 	}
-	return complaints
+	return promises
 }
 
 // recorder is a testing.TB whose failures are not the test's.

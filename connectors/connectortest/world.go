@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ const (
 	maxErrorText = 2000             // bytes
 )
 
-// world is one vendor and one connector that talks to it. It watches every error and log line for what must
+// world is one vendor and one connector that talks to it. It watches every error, log line and URL for what must
 // not be there.
 type world struct {
 	testing.TB
@@ -88,6 +89,20 @@ func (w *world) close() {
 		if leak := w.leak(w.log.String()); leak != "" {
 			w.Errorf("a log line holds %s", leak)
 		}
+		if w.front != nil {
+			for _, uri := range w.front.asked() {
+				plain, err := url.QueryUnescape(uri)
+				if err != nil {
+					plain = uri
+				}
+				// A secret may be there: a webhook's URL is one.
+				for _, text := range []string{uri, plain} {
+					if leak := w.tells(text); leak != "" {
+						w.Errorf("a URL holds %s: %s", leak, uri)
+					}
+				}
+			}
+		}
 	})
 }
 
@@ -98,6 +113,11 @@ func (w *world) leak(text string) string {
 			return "a secret"
 		}
 	}
+	return w.tells(text)
+}
+
+// tells is leak for people alone.
+func (w *world) tells(text string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text = strings.ToLower(text)

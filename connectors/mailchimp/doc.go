@@ -21,7 +21,9 @@
 //
 // A member is keyed by the MD5 hash of the lower-cased address, so two leads of one address share a member.
 // Merge fields get texts: what the lead lacks is sent as "" and thereby cleared, a list is joined with commas.
-// Only a custom field that is an object goes out as one, as address fields need it.
+// Only a custom field that is an object goes out as one, as address fields need it. A text that is longer than
+// its merge field takes (255 bytes) is refused, and the lead parked with the field's name; to send its beginning,
+// map it by a template: {to: NOTE, template: '{{printf "%.200s" .note}}'}.
 //
 // # Consent
 //
@@ -34,9 +36,10 @@
 // it is what status_if_new is. To keep somebody out, unsubscribe the member or delete the lead; to archive the
 // member by hand lasts until the lead changes.
 //
-// A changed address keeps the member with its history and status. Where Mailchimp refuses to change it (there is
-// a member of the new address already, or the old one unsubscribed), the new address is written as a member of
-// its own that is as much subscribed as the old one was, and then the old one is archived.
+// A changed address keeps a subscribed member with its history. Where Mailchimp refuses to change it (there is a
+// member of the new address already), and where the old member is not subscribed, the new address is written as a
+// member of its own that is as much subscribed as the old one was, and then the old one is archived. An old one
+// that is archived already, by hand or by a change whose answer got lost, counts as a returning member.
 //
 // # Deletes
 //
@@ -46,7 +49,8 @@
 //
 // on_delete: delete-permanent erases all personal data. It also makes it impossible to import that address ever
 // again: a later, genuine lead of the same person is refused as blocked by consent until the person signs up
-// through Mailchimp's own form. A former address that was archived for a change of address is not erased.
+// through Mailchimp's own form. So only the address of a deleted lead is erased: a former address, and that of a
+// lead which the connector's filter leaves out by now, are archived.
 //
 // # Errors
 //

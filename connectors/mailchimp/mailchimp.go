@@ -95,7 +95,8 @@ func open(s Settings, env connectors.Env) (connectors.Connector, error) {
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 			problem("base_url: must be a URL such as https://us21.api.mailchimp.com")
 		}
-		s.BaseURL = strings.TrimRight(s.BaseURL, "/")
+		// The vendor's pages give the root with its version; both spellings are meant.
+		s.BaseURL = strings.TrimSuffix(strings.TrimRight(s.BaseURL, "/"), "/3.0")
 	}
 	if s.ListID == "" {
 		problem("list_id: required")
@@ -168,7 +169,7 @@ func (c *connector) Push(ctx context.Context, change lead.Change, ref string) (s
 		if ref == "" {
 			ref = key
 		}
-		return "", c.remove(ctx, l.ID, ref)
+		return "", c.remove(ctx, l, ref)
 	}
 	if key == "" {
 		return "", fail("put member", &connectors.Error{Fault: connectors.Lead, Err: errors.New("the lead has no e-mail address")})
@@ -218,30 +219,37 @@ func (c *connector) bringBack(ctx context.Context, m member, got answer, status 
 
 // move makes the member ref the member m and leaves nobody under ref. Every step finds out by itself whether it
 // was taken before, so a move that lost an answer anywhere can be repeated from the start.
+//
+// Only a subscribed member is moved by changing its address. Who is not stays behind, archived: Mailchimp may
+// refuse the change (https://github.com/brandonseydel/MailChimp.Net/issues/201), and where it does not, but the
+// answer is lost and the lead changes once more, nothing would be left to tell that nobody may be subscribed here.
 func (c *connector) move(ctx context.Context, leadID, ref string, m member) error {
-	got, err := c.write(ctx, "patch member", http.MethodPatch, ref, member{EmailAddress: m.EmailAddress, MergeFields: m.MergeFields})
-	fault, _ := connectors.FaultOf(err)
+	old, err := c.status(ctx, ref)
+	if old == subscribed {
+		var got answer
+		got, err = c.write(ctx, "patch member", http.MethodPatch, ref, member{EmailAddress: m.EmailAddress, MergeFields: m.MergeFields})
+		if err == nil && got.ID == hash(m.EmailAddress) {
+			return c.bringBack(ctx, m, got, c.StatusIfArchived)
+		}
+		if fault, _ := connectors.FaultOf(err); fault == connectors.Lead {
+			err = nil // the new address may be a member already
+		}
+	}
 	switch {
-	case err == nil && got.ID == hash(m.EmailAddress):
-		return c.bringBack(ctx, m, got, c.StatusIfArchived)
 	case refusedWith(err, http.StatusNotFound): // moved already, or never there
 		return c.put(ctx, m, c.StatusIfArchived)
-	case err != nil && fault != connectors.Lead:
+	case err != nil:
 		return err
 	}
-	// The address cannot be changed: the new one is a member already, or the old one is not subscribed
-	// (https://github.com/brandonseydel/MailChimp.Net/issues/201). The new member must not be more subscribed
-	// than the old one.
-	old, err := c.status(ctx, ref)
-	if err != nil && !refusedWith(err, http.StatusNotFound) {
-		return err
-	}
+	// The new member must not be more subscribed than the old one.
 	ifArchived := c.StatusIfArchived
 	switch old {
 	case unsubscribed, pending, transactional:
 		m.StatusIfNew, ifArchived = old, old
 	case subscribed:
 		m.StatusIfNew = subscribed
+	case archived: // perhaps by a move whose outcome got lost; what it was before is not known any more
+		m.StatusIfNew = c.StatusIfArchived
 	}
 	if err := c.put(ctx, m, ifArchived); err != nil {
 		return err
@@ -250,12 +258,14 @@ func (c *connector) move(ctx context.Context, leadID, ref string, m member) erro
 }
 
 // remove does what on_delete says. Without a key no request ever went out for the lead, so nothing is there.
-func (c *connector) remove(ctx context.Context, leadID, key string) error {
+// Only a deleted lead is erased: one that still has an address is left out by the filter or lives under another
+// key, and may come back, which an erased address never can.
+func (c *connector) remove(ctx context.Context, l lead.Lead, key string) error {
 	switch {
 	case key == "":
 		return nil
-	case c.OnDelete == archive:
-		return c.archive(ctx, leadID, key)
+	case c.OnDelete == archive || l.Email != "":
+		return c.archive(ctx, l.ID, key)
 	}
 	err := c.call(ctx, request{what: "delete member permanently", method: http.MethodPost, path: c.memberPath(key) + "/actions/delete-permanent"}, nil)
 	if refusedWith(err, http.StatusNotFound) {
