@@ -113,7 +113,8 @@ type spreadsheet struct {
 				FrozenRowCount int `json:"frozenRowCount"`
 			} `json:"gridProperties"`
 		} `json:"properties"`
-		Data []struct { // one for each range
+		ProtectedRanges []protectedRange `json:"protectedRanges"`
+		Data            []struct {       // one for each range
 			StartRow    int `json:"startRow"`
 			StartColumn int `json:"startColumn"`
 			RowData     []struct {
@@ -123,6 +124,18 @@ type spreadsheet struct {
 			} `json:"rowData"`
 		} `json:"data"`
 	} `json:"sheets"`
+}
+
+// protectedRange is one of https://developers.google.com/workspace/sheets/api/reference/rest/v4/spreadsheets/sheets#ProtectedRange.
+type protectedRange struct {
+	Range struct { // an end that is left out is the tab's
+		StartRowIndex    int `json:"startRowIndex"`
+		EndRowIndex      int `json:"endRowIndex"`
+		StartColumnIndex int `json:"startColumnIndex"`
+		EndColumnIndex   int `json:"endColumnIndex"`
+	} `json:"range"`
+	WarningOnly           bool `json:"warningOnly"`
+	RequestingUserCanEdit bool `json:"requestingUserCanEdit"`
 }
 
 // cells calls f with every cell that holds something.
@@ -152,7 +165,7 @@ type batched struct {
 
 const (
 	cellFields  = "data(startRow,startColumn,rowData(values(formattedValue)))"
-	readFields  = "sheets(properties(sheetId,gridProperties(rowCount,columnCount,frozenRowCount))," + cellFields + ")"
+	readFields  = "sheets(properties(sheetId,gridProperties(rowCount,columnCount,frozenRowCount)),protectedRanges(range,warningOnly,requestingUserCanEdit)," + cellFields + ")"
 	batchFields = "replies(findReplace(occurrencesChanged)),updatedSpreadsheet(sheets(" + cellFields + "))"
 )
 
@@ -202,12 +215,20 @@ func (c *connector) call(ctx context.Context, what, method, suffix string, query
 	if err == nil {
 		err = resp.JSON(into)
 	} else if resp != nil {
-		err = c.refusal(resp, err)
+		err = c.refusal(resp, withhold(resp, token))
 	}
 	if err != nil {
 		return fail(what, err)
 	}
 	return nil
+}
+
+// withhold is what connectors.StatusError makes of an error answer that may repeat a secret of the request.
+func withhold(resp *connectors.Response, secret string) error {
+	if secret != "" {
+		resp.Body = bytes.ReplaceAll(resp.Body, []byte(secret), []byte("<redacted>"))
+	}
+	return connectors.StatusError(resp)
 }
 
 // refusal refines what connectors.StatusError made of an error answer.
@@ -222,14 +243,16 @@ func (c *connector) refusal(resp *connectors.Response, err error) error {
 		e.Fault = connectors.Throttled
 	case resp.Status == http.StatusConflict, resp.Status == 499: // ABORTED and CANCELLED: https://cloud.google.com/apis/design/errors#handling_errors
 		e.Fault = connectors.Remote
+	case resp.Status == http.StatusBadRequest && strings.Contains(said.Error.Message, "exceeds grid limits"):
+		e.Fault = connectors.Remote // rows or columns were deleted since they were last read
 	case e.Fault == connectors.Lead: // see Errors in the package comment
 		e.Fault = connectors.Setup
 	}
 	switch {
 	case resp.Status == http.StatusUnauthorized:
 		c.token = nil // it may have been revoked before its time
-	case e.Fault == connectors.Setup && said.Error.Status == "PERMISSION_DENIED":
-		e.Err = fmt.Errorf("%w; is the spreadsheet shared with %s as an editor?", e.Err, c.account.Email)
+	case e.Fault == connectors.Setup && said.Error.Status == "PERMISSION_DENIED" && said.Error.Details == nil: // details name another reason
+		e.Err = fmt.Errorf("%w; is the spreadsheet shared with the service account (client_email in its key) as an editor?", e.Err)
 	case resp.Status == http.StatusBadRequest && strings.HasPrefix(said.Error.Message, "Unable to parse range"):
 		e.Err = fmt.Errorf("%w; is there a tab %q?", e.Err, c.Sheet)
 	}
@@ -346,8 +369,23 @@ type bridge struct {
 func (b *bridge) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := b.client.Do(req.WithContext(b.ctx))
 	if err != nil {
+		if resp != nil {
+			err = withhold(resp, assertionOf(req))
+		}
 		b.err = err
 		return nil, err
 	}
 	return &http.Response{StatusCode: resp.Status, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(resp.Body)), Request: req}, nil
+}
+
+// assertionOf is the signed JWT in a sign-in's form: who has it can sign in for an hour.
+func assertionOf(req *http.Request) string {
+	body, err := req.GetBody()
+	if err != nil {
+		return ""
+	}
+	defer body.Close()
+	sent, _ := io.ReadAll(body)
+	form, _ := url.ParseQuery(string(sent))
+	return form.Get("assertion")
 }

@@ -3,6 +3,7 @@ package googlesheets
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -121,7 +122,8 @@ func textCell(text string) cell {
 func numberCell(text string) cell {
 	mantissa, _, _ := strings.Cut(strings.ToLower(text), "e")
 	digits := strings.TrimLeft(strings.NewReplacer("-", "", ".", "").Replace(mantissa), "0")
-	if _, err := strconv.ParseFloat(text, 64); err != nil || len(digits) > maxDigits {
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsInf(value, 0) || math.IsNaN(value) || len(digits) > maxDigits {
 		return textCell(text)
 	}
 	number := json.Number(text)

@@ -42,7 +42,8 @@ const (
 	idColumn  = "lead_id"
 	maxBatch  = 500
 	maxText   = 1_500_000 // bytes of cells in one write; 2 MB is advised: https://developers.google.com/workspace/sheets/api/limits
-	perMinute = 30
+	perMinute = 30        // batches
+	maxWrites = 2         // in each of them
 )
 
 // connector embeds Settings, so that fmt sees the key in an exported field and hides it.
@@ -128,6 +129,7 @@ func (c *connector) MaxBatch() int { return maxBatch }
 func (c *connector) Limits() connectors.Limits {
 	return connectors.Limits{
 		Scope:       "googlesheets:" + c.SpreadsheetID + "/" + c.Sheet,
+		RateScope:   "googlesheets:" + c.account.Email,
 		Concurrency: 1,
 		Rate:        perMinute,
 		Per:         time.Minute,
@@ -140,20 +142,28 @@ func (c *connector) Push(ctx context.Context, change lead.Change, ref string) (s
 }
 
 // PushBatch writes as many items at once as one write carries. Each write fails or succeeds by itself, but after
-// one that failed as a whole the rest is not tried.
+// one that failed as a whole the rest is not tried; and what two writes do not carry is left for the next batch.
 func (c *connector) PushBatch(ctx context.Context, items []connectors.Item) []connectors.Result {
 	results := make([]connectors.Result, len(items))
 	var edits []edit
 	var whose []int // the item of each edit
-	text := 0
+	text, writes := 0, 0
 	var failed error
 	flush := func() {
 		if len(edits) == 0 {
 			return
 		}
 		var errs []error
+		var spoilt []string
+		if failed == nil && writes == maxWrites {
+			failed = fail("write", &connectors.Error{
+				Fault: connectors.Throttled, RetryAfter: time.Second, Err: errors.New("the batch is too large for the writes it may take"),
+			})
+		}
 		if failed == nil {
-			errs, failed = c.write(ctx, edits)
+			writes++
+			errs, spoilt, failed = c.write(ctx, edits)
+			results[whose[0]].Spoilt = spoilt
 		}
 		for k, i := range whose {
 			switch {

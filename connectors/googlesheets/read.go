@@ -3,6 +3,9 @@ package googlesheets
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/leadrelay/leadrelay/connectors"
 )
@@ -24,6 +27,41 @@ type tab struct {
 	width         int            // columns up to the last with a header
 	header        map[string]int // the first column of each text in row 0
 	ids           map[int]string // the lead_id of each row below the header that has one
+	locks         []protectedRange
+	at            time.Time // when it was so
+}
+
+// same says whether nobody rearranged the tab between two reads.
+func (t tab) same(as tab) bool {
+	return t.id == as.id && t.rows == as.rows && t.columns == as.columns && t.frozen == as.frozen &&
+		maps.Equal(t.header, as.header) && maps.Equal(t.ids, as.ids) && slices.Equal(t.locks, as.locks)
+}
+
+// rowLocks are the rows of leads that people have protected from us, and not with them the place below where new leads
+// go: where that is protected, no lead is to blame.
+func (t tab) rowLocks() []protectedRange {
+	below := t.below()
+	return slices.DeleteFunc(slices.Clone(t.locks), func(l protectedRange) bool { return l.Range.EndRowIndex > below })
+}
+
+// holds says whether a row has a cell in the range; with columns, one in those.
+func (l protectedRange) holds(row int, columns ...int) bool {
+	r := l.Range
+	if row < r.StartRowIndex || row >= r.EndRowIndex {
+		return false
+	}
+	return columns == nil || slices.ContainsFunc(columns, func(column int) bool {
+		return column >= r.StartColumnIndex && (column < r.EndColumnIndex || r.EndColumnIndex == 0)
+	})
+}
+
+// below is the row under the last lead's.
+func (t tab) below() int {
+	below := 1
+	for row := range t.ids {
+		below = max(below, row+1)
+	}
+	return below
 }
 
 // idColumn is where the lead_ids are, or will be when there is a header.
@@ -34,7 +72,10 @@ func newTab(s spreadsheet, column int) tab {
 	t := tab{
 		id: p.SheetID, rows: p.GridProperties.RowCount, columns: p.GridProperties.ColumnCount,
 		frozen: p.GridProperties.FrozenRowCount,
-		header: map[string]int{}, ids: map[int]string{},
+		header: map[string]int{}, ids: map[int]string{}, at: time.Now(),
+		locks: slices.DeleteFunc(s.Sheets[0].ProtectedRanges, func(l protectedRange) bool {
+			return l.WarningOnly || l.RequestingUserCanEdit
+		}),
 	}
 	s.cells(func(row, col int, text string) {
 		if row == 0 {

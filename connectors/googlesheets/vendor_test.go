@@ -67,11 +67,13 @@ type vendor struct {
 	rows         [][]content // the whole grid
 	columns      int
 	frozen       int
+	locks        []protectedRange // an account may not edit what one holds, unless it says that it may
 	requests     []recorded
 	tokens       int
 	between      func()                             // what a person does before the next write is carried out
 	refuse       func(w http.ResponseWriter) bool   // answers an API call in its place
 	refuseSignIn func(w http.ResponseWriter) bool   // answers a sign-in in its place
+	sawSignIn    func(r *http.Request)              // before it
 	answered     func(w http.ResponseWriter, n int) // after the n-th write, in place of the answer
 	writes       int
 }
@@ -196,6 +198,9 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // signIn checks what RFC 7523 and Google ask of the assertion:
 // https://developers.google.com/identity/protocols/oauth2/service-account#authorizingrequests
 func (v *vendor) signIn(w http.ResponseWriter, r *http.Request) {
+	if v.sawSignIn != nil {
+		v.sawSignIn(r)
+	}
 	if v.refuseSignIn != nil && v.refuseSignIn(w) {
 		return
 	}
@@ -334,13 +339,40 @@ func (v *vendor) spreadsheet(ranges []string) (map[string]any, error) {
 	if v.frozen > 0 {
 		grid["frozenRowCount"] = v.frozen
 	}
-	return map[string]any{
-		"spreadsheetId": testSpreadsheet,
-		"sheets": []any{map[string]any{
-			"properties": map[string]any{"sheetId": testSheetID, "title": v.title, "gridProperties": grid}, "data": data,
-		}},
-	}, nil
+	sheet := map[string]any{
+		"properties": map[string]any{"sheetId": testSheetID, "title": v.title, "gridProperties": grid}, "data": data,
+	}
+	if v.locks != nil {
+		sheet["protectedRanges"] = v.locks
+	}
+	return map[string]any{"spreadsheetId": testSpreadsheet, "sheets": []any{sheet}}, nil
 }
+
+// locked says whether the account may not edit a cell; column -1 is a whole row.
+func (v *vendor) locked(row, column int) bool {
+	return slices.ContainsFunc(v.locks, func(l protectedRange) bool {
+		r := l.Range
+		return !l.WarningOnly && !l.RequestingUserCanEdit &&
+			row >= r.StartRowIndex && (r.EndRowIndex == 0 || row < r.EndRowIndex) &&
+			(column < 0 || column >= r.StartColumnIndex && (r.EndColumnIndex == 0 || column < r.EndColumnIndex))
+	})
+}
+
+// moveLocks lets protected rows move with n rows that are inserted, or deleted, at one.
+func (v *vendor) moveLocks(at, n int) {
+	v.locks = slices.Clone(v.locks)
+	for i := range v.locks {
+		r := &v.locks[i].Range
+		if r.StartRowIndex >= at && r.StartRowIndex > 0 {
+			r.StartRowIndex += n
+		}
+		if r.EndRowIndex > at {
+			r.EndRowIndex += n
+		}
+	}
+}
+
+const protectedCell = "You are trying to edit a protected cell or object. Please contact the spreadsheet owner to remove protection if you need to edit."
 
 var (
 	rowsA1  = regexp.MustCompile(`^(\d+):(\d+)$`)
@@ -400,14 +432,14 @@ func (v *vendor) batchUpdate(body []byte) (answer map[string]any, err error) {
 	if len(b.Requests) == 0 {
 		return nil, fmt.Errorf("Must specify at least one request.")
 	}
-	rows, columns := v.rows, v.columns
+	rows, columns, locks := v.rows, v.columns, v.locks
 	v.rows = make([][]content, len(rows))
 	for i, row := range rows {
 		v.rows[i] = slices.Clone(row)
 	}
 	defer func() {
 		if err != nil {
-			v.rows, v.columns = rows, columns
+			v.rows, v.columns, v.locks = rows, columns, locks
 		}
 	}()
 	replies := []any{}
@@ -438,9 +470,13 @@ func (v *vendor) batchUpdate(body []byte) (answer map[string]any, err error) {
 				}
 				break
 			}
+			if d.StartIndex > 0 && d.StartIndex < size && v.locked(d.StartIndex-1, -1) && v.locked(d.StartIndex, -1) {
+				return nil, invalid("insertDimension", protectedCell)
+			}
 			for range n {
 				v.rows = slices.Insert(v.rows, d.StartIndex, make([]content, v.columns))
 			}
+			v.moveLocks(d.StartIndex, n)
 		case r.UpdateCells != nil:
 			u := r.UpdateCells
 			if u.Start.SheetID != testSheetID || u.Fields != "userEnteredValue" {
@@ -451,6 +487,9 @@ func (v *vendor) batchUpdate(body []byte) (answer map[string]any, err error) {
 					at, column := u.Start.RowIndex+k, u.Start.ColumnIndex+j
 					if at >= len(v.rows) || column >= v.columns {
 						return nil, invalid("updateCells", fmt.Sprintf("Attempting to write column: %d, beyond the last requested column of: %d", column, v.columns-1))
+					}
+					if v.locked(at, column) {
+						return nil, invalid("updateCells", protectedCell)
 					}
 					cell := content{}
 					for kind, text := range value.UserEnteredValue {
@@ -489,7 +528,13 @@ func (v *vendor) batchUpdate(body []byte) (answer map[string]any, err error) {
 			if d.SheetID != testSheetID || d.Dimension != "ROWS" || d.StartIndex < 0 || d.EndIndex > len(v.rows) || d.EndIndex <= d.StartIndex {
 				return nil, invalid("deleteDimension", "range is out of bounds")
 			}
+			for row := d.StartIndex; row < d.EndIndex; row++ {
+				if v.locked(row, -1) {
+					return nil, invalid("deleteDimension", protectedCell)
+				}
+			}
 			v.rows = slices.Delete(v.rows, d.StartIndex, d.EndIndex)
+			v.moveLocks(d.StartIndex, d.StartIndex-d.EndIndex)
 			if len(v.rows) <= max(1, v.frozen) {
 				return nil, invalid("deleteDimension", "Sorry, it is not possible to delete all non-frozen rows.")
 			}

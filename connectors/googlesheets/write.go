@@ -5,36 +5,51 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
-// write takes one turn: it reads the tab and brings the rows of all edits up to date at once. The first result has
-// an error for each edit; the second is set, and the first is not, where all failed together.
-func (c *connector) write(ctx context.Context, edits []edit) ([]error, error) {
+// write takes one turn: it reads the tab and brings the rows of all edits up to date at once. It returns an error for
+// each edit and the leads of rows that were hit in their place; or one error, where all failed together.
+func (c *connector) write(ctx context.Context, edits []edit) (errs []error, spoilt []string, err error) {
 	if err := c.begin(ctx); err != nil {
-		return nil, fail("write", err)
+		return nil, nil, fail("write", err)
 	}
 	defer c.end()
 	before, err := c.read(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p := c.plan(before, edits)
 	met, err := c.carryOut(ctx, p)
-	if err != nil {
-		return nil, err
+	if fault, _ := connectors.FaultOf(err); err != nil && fault == connectors.Setup {
+		// A row that is gone is refused just as a tab that must not be written to.
+		if now, failed := c.read(ctx); failed == nil && !now.same(before) {
+			err = moved
+		}
 	}
-	c.repair(ctx, before, edits, met)
-	return met.errs, nil
+	if err != nil {
+		return nil, nil, err
+	}
+	return met.errs, c.repair(ctx, before, edits, met), nil
 }
+
+// moved is the fault of nobody: the next attempt reads the tab anew.
+var moved = failure(connectors.Remote, "write", "rows or columns moved while they were written")
+
+// staleAfter is how old what was read may be when it is written by. It is less than any lease lasts that the worker
+// may have on the tab, and more than a process takes that is not paused.
+const staleAfter = 5 * time.Second
 
 // plan is what is to be sent, and what the answer says if nothing moved meanwhile.
 type plan struct {
+	by       time.Time // when the tab was as planned for
 	requests []request
 	columns  map[string]int // where ours are after the requests
 	edits    []edit
+	errs     []error      // of edits that are not tried, one for each edit
 	rows     []plannedRow // that are written
 	removals []removal
 }
@@ -51,22 +66,36 @@ type removal struct {
 }
 
 func (c *connector) plan(t tab, edits []edit) plan {
-	p := plan{edits: edits, columns: map[string]int{}}
+	p := plan{by: t.at, edits: edits, errs: make([]error, len(edits)), columns: map[string]int{}}
 	p.insertColumns(t, c.columns)
 
 	rowsOf := map[string][]int{}
-	below := 1 // the row under the last lead's
 	for row, id := range t.ids {
 		rowsOf[id] = append(rowsOf[id], row)
-		below = max(below, row+1)
 	}
 	fields := c.runs(p.columns, false)
+	written := []int{} // columns
+	for _, name := range c.columns[1:] {
+		written = append(written, p.columns[name])
+	}
+	locks := t.rowLocks()
 	type doomed struct{ row, edit int }
 	var fresh []int // edits
 	var gone []doomed
 	for i, e := range edits {
 		rows := rowsOf[e.id]
 		sort.Ints(rows)
+		if slices.ContainsFunc(locks, func(l protectedRange) bool {
+			return slices.ContainsFunc(rows, func(row int) bool {
+				if e.op == put && row == rows[0] {
+					return l.holds(row, written...)
+				}
+				return l.holds(row)
+			})
+		}) {
+			p.errs[i] = failure(connectors.Lead, "write", "its row is protected: let the service account edit it, and replay the lead")
+			continue
+		}
 		switch {
 		case e.op == remove:
 			for _, row := range rows {
@@ -88,7 +117,7 @@ func (c *connector) plan(t tab, edits []edit) plan {
 			}
 		}
 	}
-	p.insertRows(t, below, fresh, c.runs(p.columns, true))
+	p.insertRows(t, t.below(), fresh, c.runs(p.columns, true))
 	if frozen := max(1, t.frozen); len(gone) > 0 && t.rows+len(fresh)-len(gone) <= frozen {
 		// A row that is not frozen must be left: https://github.com/theoephraim/node-google-spreadsheet/issues/186
 		p.requests = append(p.requests, request{InsertDimension: &insertDimension{
@@ -219,9 +248,14 @@ type outcome struct {
 
 // carryOut sends p, and compares what the answer says that it met with what was meant.
 func (c *connector) carryOut(ctx context.Context, p plan) (outcome, error) {
-	met := outcome{errs: make([]error, len(p.edits))}
+	met := outcome{errs: p.errs}
 	if len(p.requests) == 0 {
 		return met, nil
+	}
+	// By both clocks: the wall clock may be set, and the other stands still while a machine sleeps.
+	now := time.Now()
+	if age := max(now.Sub(p.by), now.Round(0).Sub(p.by.Round(0))); age > staleAfter {
+		return outcome{}, failure(connectors.Remote, "write", "not sent: the process was paused for %s", age.Round(time.Second))
 	}
 	answer, err := c.batchUpdate(ctx, batch{Requests: p.requests, Ranges: c.ranges(p)})
 	if err != nil {
@@ -236,13 +270,14 @@ func (c *connector) carryOut(ctx context.Context, p plan) (outcome, error) {
 			ids[row] = text
 		}
 	})
-	moved := failure(connectors.Remote, "write", "rows or columns moved while they were written")
 	for name, column := range p.columns {
 		met.columnsMoved = met.columnsMoved || header[column] != name
 	}
 	if met.columnsMoved {
-		for i := range met.errs {
-			met.errs[i] = moved
+		for i, err := range met.errs {
+			if err == nil {
+				met.errs[i] = moved
+			}
 		}
 		c.guess = nil
 		return met, nil
@@ -284,24 +319,23 @@ func (c *connector) ranges(p plan) []string {
 	return ranges
 }
 
-// repair does what can be done where a write hit rows of leads that are not in its batch (those that are will be
-// pushed again), and says aloud what is left to do; see the package comment.
-func (c *connector) repair(ctx context.Context, before tab, edits []edit, met outcome) {
+// repair finds out which leads' rows a write hit that are not in its batch (those that are will be pushed again),
+// and says aloud what pushing them again does not undo; see the package comment.
+func (c *connector) repair(ctx context.Context, before tab, edits []edit, met outcome) (spoilt []string) {
 	if !met.columnsMoved && !met.missed && met.overwritten == nil {
-		return
+		return nil
 	}
 	pushed := map[string]bool{}
 	for _, e := range edits {
 		pushed[e.id] = true
 	}
-	var replay []string
 	unnamed := 0
 	var empties []edit
 	for _, id := range met.overwritten {
 		if _, ok := lead.ShardOf(id); !ok {
 			unnamed++ // its text may be anything: not for the log
 		} else if !pushed[id] {
-			replay = append(replay, id)
+			spoilt = append(spoilt, id)
 			empties = append(empties, edit{op: empty, id: id})
 		}
 	}
@@ -309,7 +343,7 @@ func (c *connector) repair(ctx context.Context, before tab, edits []edit, met ou
 	if now, err := c.read(ctx); err == nil {
 		if met.missed {
 			vanished := c.vanished(before, now, pushed)
-			replay = append(replay, vanished...)
+			spoilt = append(spoilt, vanished...)
 			if len(vanished) == 0 {
 				unnamed++
 			}
@@ -321,11 +355,11 @@ func (c *connector) repair(ctx context.Context, before tab, edits []edit, met ou
 	} else if met.missed {
 		unnamed++
 	}
-	if len(replay) == 0 && unnamed == 0 && !met.columnsMoved {
-		return // all who were hit are in the batch
+	if len(spoilt) > 0 || unnamed > 0 || met.columnsMoved { // else all who were hit are in the batch
+		c.log.Error("the sheet was rearranged in the moment it was written to: these leads are pushed again, for what people had written look at the tab's version history",
+			"leads", spoilt, "overwritten_emptied", emptied, "rows_without_lead_id", unnamed, "columns_moved", met.columnsMoved)
 	}
-	c.log.Error("the sheet was rearranged in the moment it was written to: replay these leads and look at the tab's version history",
-		"leads", replay, "overwritten_emptied", emptied, "rows_without_lead_id", unnamed, "columns_moved", met.columnsMoved)
+	return spoilt
 }
 
 // vanished lists the leads of before that now lacks, but for those of the batch.
