@@ -47,12 +47,15 @@ func fail(w http.ResponseWriter, status int, code, message string) {
 	writeJSON(w, status, answer{Error: &code, Message: message})
 }
 
-var errCrowded = errors.New("too many requests at once")
+var (
+	errCrowded = errors.New("too many requests at once")
+	errDefect  = errors.New("a defect of ours") // already logged
+)
 
 // unavailable answers that the request may be sent again.
 func (s *server) unavailable(w http.ResponseWriter, err error) {
-	if !errors.Is(err, errCrowded) && !errors.Is(err, context.Canceled) {
-		s.Log.Warn("the store is unavailable", "error", err)
+	if !errors.Is(err, errCrowded) && !errors.Is(err, context.Canceled) && s.toldUnavailable.Allow() {
+		s.Log.Warn("the store is unavailable; while it is, this is told every few seconds", "error", err)
 	}
 	w.Header().Set("Retry-After", "2")
 	fail(w, http.StatusServiceUnavailable, "unavailable", "leads cannot be accepted at the moment; send the request again, with the same Idempotency-Key if it had one")
@@ -75,6 +78,8 @@ func (s *server) refuse(w http.ResponseWriter, err error) {
 	case errors.Is(err, store.ErrBusy):
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusConflict, "conflict", "the lead is being changed by other requests; send it again")
+	case errors.Is(err, errDefect):
+		fail(w, http.StatusInternalServerError, "internal", "the request failed unexpectedly; it may be sent again")
 	default:
 		s.unavailable(w, err)
 	}

@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,7 +50,9 @@ func start(t testing.TB, change func(*ingest.Options)) *api {
 	if change != nil {
 		change(&options)
 	}
-	front := httptest.NewServer(ingest.New(options))
+	front := httptest.NewUnstartedServer(nil)
+	front.Config = ingest.Serving(ingest.New(options))
+	front.Start()
 	t.Cleanup(func() { front.Close(); s.Close() })
 	return &api{t, front.URL, client, server}
 }
@@ -254,38 +257,26 @@ func TestIdempotencyKeys(t *testing.T) {
 
 func TestARequestWhoseKeyIsInFlightIsAnswered409(t *testing.T) {
 	a := start(t, nil)
-	ctx := context.Background()
-	a.redis.ConfigSet(ctx, "busy-reply-threshold", "0")
-	// Redis hangs for a while, so the first request is still being answered when the second comes.
-	hold := make(chan struct{})
-	go func() {
-		a.server.Client(t, 0).Do(ctx, "DEBUG", "SLEEP", "0.5")
-		close(hold)
-	}()
-	var group sync.WaitGroup
-	statuses := make([]int, 8)
-	for i := range statuses {
-		group.Go(func() {
-			statuses[i] = a.do("POST", "/api/v1/leads", full, `{"email":"a@example.com"}`, "Idempotency-Key", "k").status
-		})
+	a.post(`{"email":"warm@example.com"}`)
+	a.server.Signal(syscall.SIGSTOP) // whichever request comes first stays in flight
+	const requests = 8
+	answers := make(chan answer, requests)
+	for range requests {
+		go func() {
+			answers <- a.do("POST", "/api/v1/leads", full, `{"email":"a@example.com"}`, "Idempotency-Key", "k")
+		}()
 	}
-	group.Wait()
-	<-hold
-	created := 0
-	for _, status := range statuses {
-		switch status {
-		case 200:
-			created++
-		case 409:
-		default:
-			t.Errorf("got %d", status)
+	for range requests - 1 {
+		if got := <-answers; got.status != 409 || got.body["error"] != "request_in_flight" || got.header.Get("Retry-After") == "" {
+			t.Errorf("while the first is in flight: got %d %s", got.status, got.text)
 		}
 	}
-	if created == 0 {
-		t.Error("nobody got an answer")
+	a.server.Signal(syscall.SIGCONT)
+	if got := <-answers; got.status != 200 {
+		t.Errorf("the first: got %d %s", got.status, got.text)
 	}
-	if n := a.redis.Eval(ctx, `local n = 0 for s = 0, 31 do n = n + redis.call('ZCARD', string.format('lr:{%02d}:ids', s)) end return n`, nil).Val(); n != int64(1) {
-		t.Errorf("one key made %v leads", n)
+	if got := a.do("GET", "/api/v1/leads?email=a@example.com", full, ""); len(got.body["data"].([]any)) != 1 {
+		t.Errorf("one key made other than one lead: %s", got.text)
 	}
 }
 
@@ -401,7 +392,6 @@ func TestARedisThatHangsIsAnswered503AndRecoversByItself(t *testing.T) {
 // TestAcceptingALeadIsOneRoundTrip counts what Redis was asked while one lead was accepted.
 func TestAcceptingALeadIsOneRoundTrip(t *testing.T) {
 	a := start(t, nil)
-	a.post(`{"email":"warm@example.com"}`) // loads the script
 	calls := func() (n int) {
 		for line := range strings.Lines(a.redis.Info(context.Background(), "commandstats").Val()) {
 			var count int
@@ -411,21 +401,28 @@ func TestAcceptingALeadIsOneRoundTrip(t *testing.T) {
 		}
 		return n
 	}
-	// Enqueueing the jobs is behind the answer and only where no worker is awake: the shard has been woken.
-	shardAwake := func() {
-		for shard := range 32 {
-			for _, c := range []string{"crm", "hook"} {
-				a.redis.HSet(context.Background(), fmt.Sprintf("lr:{%02d}:w", shard), c, time.Now().Add(time.Minute).UnixMilli())
+	// Enqueueing the jobs is behind the answer and only where no worker is awake: let one be, for every shard.
+	awake := func() {
+		a.redis.Pipelined(context.Background(), func(p redis.Pipeliner) error {
+			for shard := range 32 {
+				for _, c := range []string{"crm", "hook"} {
+					p.HSet(context.Background(), fmt.Sprintf("lr:{%02d}:w", shard), c, time.Now().Add(5*time.Second).UnixMilli())
+				}
 			}
-		}
+			return nil
+		})
 	}
-	shardAwake()
-	before := calls()
+	awake()
+	a.post(`{"email":"warm@example.com"}`) // loads the script
+	scripts := 0
 	for range 10 {
+		awake()
+		before := calls()
 		a.post(`{"email":"a@example.com"}`)
+		scripts += calls() - before
 	}
-	if got := calls() - before; got != 10 {
-		t.Errorf("10 leads took %d scripts, want one each", got)
+	if scripts != 10 {
+		t.Errorf("10 leads took %d scripts, want one each", scripts)
 	}
 }
 
@@ -449,6 +446,29 @@ func FuzzCreate(f *testing.F) {
 		}
 		if !slices.Contains([]int{200, 400, 413, 422}, resp.StatusCode) {
 			t.Fatalf("%q: got %d %v", body, resp.StatusCode, got)
+		}
+		if resp.StatusCode != 200 {
+			return
+		}
+		var created map[string]json.RawMessage
+		json.Unmarshal(got["data"], &created)
+		var id string
+		json.Unmarshal(created["lead_id"], &id)
+		var kept struct{ Data map[string]json.RawMessage }
+		req, _ = http.NewRequest("GET", a.url+"/api/v1/leads/"+id, nil)
+		req.Header.Set("Authorization", "Bearer "+full)
+		read, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer read.Body.Close()
+		if err := json.NewDecoder(read.Body).Decode(&kept); err != nil {
+			t.Fatalf("%q: what was kept is not JSON: %v", body, err)
+		}
+		for name, value := range created {
+			if !bytes.Equal(kept.Data[name], value) {
+				t.Fatalf("%q: %s was answered as %s and kept as %s", body, name, value, kept.Data[name])
+			}
 		}
 	})
 }

@@ -38,13 +38,19 @@ func newKeyring(keys []Key) *keyring {
 	return ring
 }
 
-// find returns the key a request carries.
+// find returns the key a request carries. A request with two Authorization headers carries none: whoever stands
+// between may have judged it by the other one.
 func (ring *keyring) find(r *http.Request) (Key, bool) {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
 		return Key{}, false
 	}
-	sent := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	scheme, token, _ := strings.Cut(values[0], " ")
+	token = strings.TrimLeft(token, " ")
+	if token == "" || !strings.EqualFold(scheme, "Bearer") {
+		return Key{}, false
+	}
+	sent := sha256.Sum256([]byte(token))
 	found := -1
 	for i := range ring.digests {
 		if subtle.ConstantTimeCompare(ring.digests[i][:], sent[:]) == 1 {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
@@ -20,7 +21,12 @@ func (s *server) guard(route string, scope Scope, next handler) httprouter.Handl
 	return func(plain http.ResponseWriter, r *http.Request, params httprouter.Params) {
 		began := time.Now()
 		w := &recorder{ResponseWriter: plain, status: http.StatusOK}
-		defer func() { s.metrics.observe(route, w.status, time.Since(began)) }()
+		defer func() {
+			if recovered := recover(); recovered != nil {
+				s.panicked(w, r, recovered)
+			}
+			s.metrics.observe(route, w.status, time.Since(began))
+		}()
 
 		key, known := s.keys.find(r)
 		if !known {
@@ -42,9 +48,7 @@ func (s *server) guard(route string, scope Scope, next handler) httprouter.Handl
 			return
 		}
 		defer s.limits.leave()
-		ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
-		defer cancel()
-		next(w, r.WithContext(ctx), params.ByName("id"), key)
+		next(w, r, params.ByName("id"), key)
 	}
 }
 
@@ -61,7 +65,8 @@ func (w *recorder) WriteHeader(status int) {
 
 // limits bound what is in memory at once, and what one key may ask for.
 type limits struct {
-	room  chan struct{}
+	under atomic.Int64 // requests under way, and store calls that were given up and have not ended
+	most  int64
 	every rate.Limit
 	burst int
 
@@ -74,21 +79,56 @@ func newLimits(concurrent int, perSecond float64, burst int) *limits {
 		burst = max(1, int(math.Ceil(perSecond)))
 	}
 	return &limits{
-		room: make(chan struct{}, concurrent), every: rate.Limit(perSecond), burst: burst,
+		most: int64(concurrent), every: rate.Limit(perSecond), burst: burst,
 		keys: map[string]*rate.Limiter{},
 	}
 }
 
 func (l *limits) enter() bool {
-	select {
-	case l.room <- struct{}{}:
-		return true
-	default:
+	if l.under.Add(1) > l.most {
+		l.leave()
 		return false
 	}
+	return true
 }
 
-func (l *limits) leave() { <-l.room }
+func (l *limits) leave() { l.under.Add(-1) }
+
+// ask puts a call to the store and waits for it for storeTimeout: a command in go-redis's pipeline would wait much
+// longer for a Redis that hangs. A call that was given up ends by itself, may have its effect, and takes the place
+// of a request until then.
+func ask[T any](s *server, r *http.Request, call func(context.Context) (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	ended := make(chan result, 1)
+	go func() {
+		defer func() {
+			if recovered := recover(); recovered != nil {
+				s.tellDefect(recovered)
+				ended <- result{err: errDefect}
+			}
+		}()
+		value, err := call(ctx)
+		ended <- result{value, err}
+	}()
+	select {
+	case got := <-ended:
+		cancel()
+		return got.value, got.err
+	case <-ctx.Done():
+		s.limits.under.Add(1)
+		go func() {
+			<-ended
+			cancel()
+			s.limits.leave()
+		}()
+		var none T
+		return none, ctx.Err()
+	}
+}
 
 // wait is 0 when the key may go on now, else how long until it may.
 func (l *limits) wait(key string) time.Duration {
@@ -108,6 +148,45 @@ func (l *limits) wait(key string) time.Duration {
 		reservation.Cancel()
 	}
 	return wait
+}
+
+// turns let requests that change the same lead go to the store one after another. The store tries a change again
+// that another overtook; without turns, most of a hundred at once would overtake each other until they gave up.
+type turns struct {
+	mu    sync.Mutex
+	leads map[string]*turn
+}
+
+type turn struct {
+	taken   chan struct{} // holds one element while somebody has the turn
+	callers int           // who have it or wait for it
+}
+
+// take waits for the turn to change what name stands for, a lead or an address. yield must be called after the
+// change; it is nil when ctx ended first.
+func (t *turns) take(ctx context.Context, name string) (yield func(), err error) {
+	t.mu.Lock()
+	mine := t.leads[name]
+	if mine == nil {
+		mine = &turn{taken: make(chan struct{}, 1)}
+		t.leads[name] = mine
+	}
+	mine.callers++
+	t.mu.Unlock()
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if mine.callers--; mine.callers == 0 {
+			delete(t.leads, name)
+		}
+	}
+	select {
+	case mine.taken <- struct{}{}:
+		return func() { <-mine.taken; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
 }
 
 // flying knows the idempotent requests this process is answering now.

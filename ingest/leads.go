@@ -1,12 +1,15 @@
 package ingest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -24,16 +27,27 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, _ string, key Ke
 		s.refuse(w, err)
 		return
 	}
-	once, done, ok := s.idempotency(w, r, key, body)
+	once, done, ok := s.idempotency(w, r, key, patch)
 	if !ok {
 		return
 	}
-	defer done()
-	accept := s.Store.Create
-	if s.Dedupe {
-		accept = s.Store.CreateOrUpdate
+	l, err := ask(s, r, func(ctx context.Context) (lead.Lead, error) {
+		defer done()
+		if !s.Dedupe {
+			return s.Store.Create(ctx, patch, once)
+		}
+		yield, err := s.turns.take(ctx, lead.NormalEmail(*patch.Email))
+		if err != nil {
+			return lead.Lead{}, err
+		}
+		defer yield()
+		return s.Store.CreateOrUpdate(ctx, patch, once)
+	})
+	if err == nil && key.Scope < Full {
+		// Under dedupe the lead may have been there: a key that may read nothing is shown what it sent, not what
+		// others did.
+		l, _, err = patch.Apply(lead.Lead{ID: l.ID, Revision: l.Revision, Created: l.Created})
 	}
-	l, err := accept(r.Context(), patch, once)
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -53,12 +67,19 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key K
 		s.refuse(w, err)
 		return
 	}
-	once, done, ok := s.idempotency(w, r, key, body)
+	once, done, ok := s.idempotency(w, r, key, patch)
 	if !ok {
 		return
 	}
-	defer done()
-	l, err := s.Store.Update(r.Context(), id, patch, once)
+	l, err := ask(s, r, func(ctx context.Context) (lead.Lead, error) {
+		defer done()
+		yield, err := s.turns.take(ctx, id)
+		if err != nil {
+			return lead.Lead{}, err
+		}
+		defer yield()
+		return s.Store.Update(ctx, id, patch, once)
+	})
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -69,7 +90,15 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key K
 }
 
 func (s *server) delete(w http.ResponseWriter, r *http.Request, id string, key Key) {
-	if err := s.Store.Delete(r.Context(), id); err != nil {
+	_, err := ask(s, r, func(ctx context.Context) (none struct{}, err error) {
+		yield, err := s.turns.take(ctx, id)
+		if err != nil {
+			return none, err
+		}
+		defer yield()
+		return none, s.Store.Delete(ctx, id)
+	})
+	if err != nil {
 		s.refuse(w, err)
 		return
 	}
@@ -79,7 +108,7 @@ func (s *server) delete(w http.ResponseWriter, r *http.Request, id string, key K
 }
 
 func (s *server) get(w http.ResponseWriter, r *http.Request, id string, _ Key) {
-	found, err := s.Store.Get(r.Context(), id)
+	found, err := ask(s, r, func(ctx context.Context) (store.Found, error) { return s.Store.Get(ctx, id) })
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -104,34 +133,53 @@ const (
 )
 
 func (s *server) list(w http.ResponseWriter, r *http.Request, _ string, _ Key) {
-	query, problem := parseQuery(r.URL.Query())
+	query, problem := parseQuery(r.URL.RawQuery)
 	if problem != "" {
 		fail(w, http.StatusBadRequest, "bad_request", problem)
 		return
 	}
-	leads, next, err := s.Store.List(r.Context(), query)
+	type page struct {
+		leads []lead.Lead
+		next  string
+	}
+	found, err := ask(s, r, func(ctx context.Context) (p page, err error) {
+		p.leads, p.next, err = s.Store.List(ctx, query)
+		return p, err
+	})
 	if err != nil {
 		s.refuse(w, err)
 		return
 	}
-	page := make([]json.RawMessage, len(leads))
-	for i, l := range leads {
-		page[i] = leadJSON(l, "created_at", "updated_at", "revision")
+	data := make([]json.RawMessage, len(found.leads))
+	for i, l := range found.leads {
+		data[i] = leadJSON(l, "created_at", "updated_at", "revision")
 	}
-	writeJSON(w, http.StatusOK, map[string]any{
-		"success": true, "error": "", "data": page, "next_cursor": next, "message": strconv.Itoa(len(page)) + " leads",
-	})
+	writeJSON(w, http.StatusOK, struct {
+		Success    bool              `json:"success"`
+		Error      string            `json:"error"`
+		Data       []json.RawMessage `json:"data"`
+		NextCursor string            `json:"next_cursor"`
+		Message    string            `json:"message"`
+	}{true, "", data, found.next, strconv.Itoa(len(data)) + " leads"})
 }
 
-func parseQuery(values url.Values) (q store.Query, problem string) {
+func parseQuery(raw string) (q store.Query, problem string) {
 	q.Limit = defaultPage
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, "the query is not well encoded" // without what was lost of it, it would find other leads
+	}
 	for name, given := range values {
 		value := given[0]
+		if len(given) > 1 {
+			return q, "a parameter is given more than once"
+		}
 		switch name {
 		case "email":
-			q.Email = strings.TrimSpace(value)
+			// No address holds a space: it is a plus that was not encoded.
+			q.Email = strings.ReplaceAll(strings.TrimSpace(value), " ", "+")
 		case "source":
-			q.Source = value
+			q.Source = strings.TrimSpace(value) // as it was when it was stored
 		case "cursor":
 			if _, ok := lead.ShardOf(value); !ok && value != "" {
 				return q, "cursor: is not one that this API gave"
@@ -162,11 +210,18 @@ func (s *server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 		fail(w, http.StatusUnsupportedMediaType, "unsupported_media_type", "send the body without Content-Encoding")
 		return nil, false
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.BodyBytes))
+	var body []byte
 	var tooLarge *http.MaxBytesError
+	if r.ContentLength <= s.BodyBytes {
+		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, s.BodyBytes))
+	}
 	switch {
-	case errors.As(err, &tooLarge):
+	case r.ContentLength > s.BodyBytes || errors.As(err, &tooLarge):
 		fail(w, http.StatusRequestEntityTooLarge, "payload_too_large", "the body is larger than "+strconv.FormatInt(s.BodyBytes, 10)+" bytes")
+		return nil, false
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close")
+		fail(w, http.StatusRequestTimeout, "request_timeout", "the body took too long to arrive; send the request again")
 		return nil, false
 	case err != nil:
 		fail(w, http.StatusBadRequest, "bad_request", "the body could not be read whole")
@@ -180,13 +235,13 @@ const maxIdempotencyKey = 255
 // idempotency reads the Idempotency-Key header
 // (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/), or answers why it cannot be
 // used. done must be called when the request is answered.
-func (s *server) idempotency(w http.ResponseWriter, r *http.Request, key Key, body []byte) (once *store.Idempotency, done func(), ok bool) {
+func (s *server) idempotency(w http.ResponseWriter, r *http.Request, key Key, patch lead.Patch) (once *store.Idempotency, done func(), ok bool) {
 	values := r.Header.Values("Idempotency-Key")
 	if len(values) == 0 {
 		return nil, func() {}, true
 	}
-	text := values[0]
-	if len(values) > 1 || text == "" || len(text) > maxIdempotencyKey ||
+	text, ok := unquoteKey(values[0])
+	if len(values) > 1 || !ok || text == "" || len(text) > maxIdempotencyKey ||
 		strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
 		fail(w, http.StatusBadRequest, "bad_request", "Idempotency-Key: must be one printable ASCII text of at most "+strconv.Itoa(maxIdempotencyKey)+" characters")
 		return nil, nil, false
@@ -198,20 +253,28 @@ func (s *server) idempotency(w http.ResponseWriter, r *http.Request, key Key, bo
 		fail(w, http.StatusConflict, "request_in_flight", "a request with this Idempotency-Key is being answered; send it again in a moment")
 		return nil, nil, false
 	}
-	return &store.Idempotency{Key: scoped, Fingerprint: canonical(body)}, func() { s.flying.end(scoped) }, true
+	// What is asked for is the request; white space and the order of members make no difference.
+	asked, err := json.Marshal(patch)
+	if err != nil {
+		panic("ingest: a parsed patch always encodes")
+	}
+	return &store.Idempotency{Key: scoped, Fingerprint: string(asked)}, func() { s.flying.end(scoped) }, true
 }
 
-// canonical is a JSON object's text without what makes no difference: white space and the order of members.
-func canonical(body []byte) string {
-	decoder := json.NewDecoder(strings.NewReader(string(body)))
-	decoder.UseNumber()
-	var value any
-	if decoder.Decode(&value) != nil {
-		return string(body)
+var (
+	quotedKey = regexp.MustCompile(`^"(([ !#-\[\]-~]|\\["\\])*)"$`)
+	unescape  = strings.NewReplacer(`\"`, `"`, `\\`, `\`)
+)
+
+// unquoteKey returns the key that a header's value holds: the value itself, or what stands in it as a string of
+// RFC 9651, which is how the draft has it.
+func unquoteKey(value string) (key string, ok bool) {
+	if !strings.HasPrefix(value, `"`) {
+		return value, true
 	}
-	text, err := json.Marshal(value)
-	if err != nil {
-		return string(body)
+	quoted := quotedKey.FindStringSubmatch(value)
+	if quoted == nil {
+		return "", false
 	}
-	return string(text)
+	return unescape.Replace(quoted[1]), true
 }

@@ -4,13 +4,16 @@ package ingest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/time/rate"
 
 	"github.com/leadrelay/leadrelay/internal/store"
 )
@@ -34,7 +37,7 @@ const (
 	defaultBodyBytes  = 64 << 10
 	defaultConcurrent = 1024
 
-	// storeTimeout bounds what a request waits for Redis: past it the answer is 503.
+	// storeTimeout bounds what a request that is read waits for Redis: past it the answer is 503.
 	storeTimeout = 5 * time.Second
 )
 
@@ -44,7 +47,10 @@ type server struct {
 	keys    *keyring
 	limits  *limits
 	flying  flying
+	turns   turns
 	metrics *metrics
+
+	toldUnavailable *rate.Limiter
 }
 
 // New returns the front end's handler.
@@ -59,24 +65,32 @@ func New(opts Options) http.Handler {
 		Options: opts,
 		keys:    newKeyring(opts.Keys),
 		limits:  newLimits(opts.Concurrent, opts.Rate, opts.Burst),
+		turns:   turns{leads: map[string]*turn{}},
 		metrics: newMetrics(opts.Metrics),
+
+		toldUnavailable: rate.NewLimiter(rate.Every(5*time.Second), 1),
 	}
 	router := httprouter.New()
 	router.RedirectTrailingSlash = false
 	router.RedirectFixedPath = false
 
+	get := func(path string, handle httprouter.Handle) {
+		router.GET(path, handle)
+		router.HEAD(path, handle) // net/http leaves the body out
+	}
 	const leads, one = "/api/v1/leads", "/api/v1/leads/:id"
 	router.POST(leads, s.guard("create", CreateOnly, s.create))
-	router.GET(leads, s.guard("list", Full, s.list))
-	router.GET(one, s.guard("get", Full, s.get))
+	get(leads, s.guard("list", Full, s.list))
+	get(one, s.guard("get", Full, s.get))
 	router.PUT(one, s.guard("update", Full, s.update))
 	router.DELETE(one, s.guard("delete", Full, s.delete))
 
-	router.GET("/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) {
+	get("/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) {
 		writeJSON(w, http.StatusOK, map[string]any{"ok": true})
 	})
-	router.GET("/readyz", s.ready)
-	router.Handler(http.MethodGet, "/metrics", promhttp.HandlerFor(opts.Metrics, promhttp.HandlerOpts{}))
+	get("/readyz", s.ready)
+	exposition := promhttp.HandlerFor(opts.Metrics, promhttp.HandlerOpts{})
+	get("/metrics", func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) { exposition.ServeHTTP(w, r) })
 
 	router.NotFound = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fail(w, http.StatusNotFound, "not_found", "there is nothing at this path; leads are at "+leads)
@@ -84,11 +98,20 @@ func New(opts Options) http.Handler {
 	router.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+w.Header().Get("Allow"))
 	})
-	router.PanicHandler = func(w http.ResponseWriter, r *http.Request, recovered any) {
-		s.Log.Error("a request failed unexpectedly", "panic", recovered, "method", r.Method)
-		fail(w, http.StatusInternalServerError, "internal", "the request failed unexpectedly; it may be sent again")
-	}
+	router.PanicHandler = s.panicked
 	return router
+}
+
+// panicked answers a request that met a defect of ours.
+func (s *server) panicked(w http.ResponseWriter, _ *http.Request, recovered any) {
+	s.tellDefect(recovered)
+	s.refuse(w, errDefect)
+}
+
+// tellDefect logs a panic that was recovered here. What was panicked with may hold what a lead holds, so that only
+// its type is told, with the place.
+func (s *server) tellDefect(recovered any) {
+	s.Log.Error("a request failed unexpectedly", "panic", fmt.Sprintf("%T", recovered), "stack", string(debug.Stack()))
 }
 
 // Serving returns an http.Server with sane limits for a handler of New.

@@ -35,7 +35,9 @@ type Change struct {
 
 	Op Op
 
-	// Lead is the state to reach. On Delete only ID and Revision are set: the person is already forgotten.
+	// Lead is the state to reach. On Delete of a lead that was itself deleted only ID and Revision are set: the
+	// person is already forgotten. It is whole where only this record has to go, such as that of a former address,
+	// or of a lead that the connector's filter leaves out.
 	Lead Lead
 
 	// Time is when the change was accepted.

@@ -39,13 +39,16 @@ func TestIDsSortByTimeAndNameTheirShard(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
-	for _, good := range []string{"john@gmail.com", "a.b+c@x-y.example.co", "o'hara@example.ie", "jörg@exämple.de", "x@1.2.example"} {
+	for _, good := range []string{"john@gmail.com", "a.b+c@x-y.example.co", "o'hara@example.ie", "jörg@exämple.de", "x@1.2.example",
+		"用户@例子.公司", "x@xn--exmple-cua.de", "x@l·l.cat", "संपर्क@डाटामेल.भारत", strings.Repeat("a", 64) + "@x.com"} {
 		if !validEmail(good) {
 			t.Errorf("%q is refused", good)
 		}
 	}
 	for _, bad := range []string{"john", "john@", "@x.com", "a b@x.com", "a@b", "a..b@x.com", "a@b..c", "John <a@x.com>", "a@[127.0.0.1]",
-		`"a b"@x.com`, "a@x.com, b@x.com", "a@-x.com", "a@x.com\n", strings.Repeat("a", 65) + "@x.com", "a@x_y.com", "a@x.com(comment)"} {
+		`"a b"@x.com`, "a@x.com, b@x.com", "a@-x.com", "a@x.com\n", strings.Repeat("a", 65) + "@x.com", "a@x_y.com", "a@x.com(comment)",
+		"a@x.com.", ".a@x.com", "a.@x.com", "mailto:a@x.com", "a@1.2.3.4", "a@x.123", "a@x\u3002com", "a@😀.com",
+		"a@exa\u200bmple.com", "a@x.com\u200b", "a\u200b@x.com", "a\u202e@x.com", "a\u00a0@x.com", "\ufeffa@x.com"} {
 		if validEmail(bad) {
 			t.Errorf("%q is accepted", bad)
 		}
@@ -62,6 +65,29 @@ func TestAllProblemsOfARequestAreSaidAtOnce(t *testing.T) {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q is not said in %q", field, err)
 		}
+	}
+}
+
+func TestALimitCountsCharactersAndNotBytes(t *testing.T) {
+	for _, letter := range []string{"n", "я", "<", "😀", `\n`, `\u2028`} {
+		for name, limit := range map[string]int{"note": MaxNote, "custom": MaxCustomValue} {
+			body := func(n int) []byte {
+				return []byte(`{"email":"a@x.com","` + name + `":"` + strings.Repeat(letter, n) + `"}`)
+			}
+			if _, err := ParseNew(body(limit)); err != nil {
+				t.Errorf("%s: %d × %s: %v", name, limit, letter, err)
+			}
+			if _, err := ParseNew(body(limit + 1)); err == nil {
+				t.Errorf("%s: %d × %s is accepted", name, limit+1, letter)
+			}
+		}
+	}
+	list := func(n int) []byte { return []byte(`{"email":"a@x.com","custom":["` + strings.Repeat("я", n) + `"]}`) }
+	if _, err := ParseNew(list(MaxCustomValue - len(`[""]`))); err != nil {
+		t.Error(err)
+	}
+	if _, err := ParseNew(list(MaxCustomValue - len(`[""]`) + 1)); err == nil {
+		t.Error("a list is longer as JSON than it may be, and accepted")
 	}
 }
 

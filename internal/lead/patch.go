@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/mail"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -21,7 +24,7 @@ const (
 	MaxNote        = 10_000
 	MaxCustom      = 100 // custom fields of one lead
 	MaxCustomName  = 100
-	MaxCustomValue = 10_000 // of one custom field, as JSON text
+	MaxCustomValue = 10_000 // of one custom field: of a text itself, of anything else as JSON
 	maxDepth       = 8      // of a nested custom value
 )
 
@@ -103,12 +106,12 @@ func ParsePatch(body []byte) (Patch, error) {
 			problems = append(problems, Problem{string([]rune(name)[:MaxCustomName]) + "…", fmt.Sprintf("the name is longer than %d characters", MaxCustomName)})
 		case hasControl(name, false):
 			problems = append(problems, Problem{"custom field", "a name holds control characters"})
+		case !finite(value):
+			problem("holds a number that is too large")
 		case depth(value) > maxDepth:
 			problem("is nested deeper than %d levels", maxDepth)
-		default:
-			if encoded, err := json.Marshal(value); err != nil || len(encoded) > MaxCustomValue {
-				problem("is longer than %d characters", MaxCustomValue)
-			}
+		case characters(value) > MaxCustomValue:
+			problem("is longer than %d characters", MaxCustomValue)
 		}
 		if patch.Custom == nil {
 			patch.Custom = map[string]any{}
@@ -227,21 +230,28 @@ func validEmail(text string) bool {
 	if strings.HasPrefix(text, `"`) || len(local) > 64 || strings.ContainsAny(domain, "[]") {
 		return false
 	}
+	if strings.ContainsFunc(local, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }) {
+		return false // what is not seen came with a copy from somewhere, or is there to deceive
+	}
 	labels := strings.Split(domain, ".")
-	if len(labels) < 2 {
-		return false
+	if len(labels) < 2 || strings.Trim(labels[len(labels)-1], "0123456789") == "" {
+		return false // a host's own name, an IP address
 	}
 	for _, label := range labels {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.ContainsFunc(label, func(r rune) bool { return !inLabel(r) }) {
 			return false
-		}
-		for _, r := range label {
-			if r < utf8.RuneSelf && r != '-' && !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') {
-				return false
-			}
 		}
 	}
 	return true
+}
+
+// inLabel reports what a domain's label is made of; beyond ASCII, what words are made of (RFC 5892).
+func inLabel(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+	}
+	return r == '·' || r == '・' || r == '\u05f3' || r == '\u05f4' || unicode.In(r, unicode.L, unicode.M, unicode.Nd)
 }
 
 // hasControl reports control characters; lines allows those that break or indent lines.
@@ -252,6 +262,38 @@ func hasControl(text string, lines bool) bool {
 		}
 		return r < ' ' || r >= 0x7f && r < 0xa0
 	})
+}
+
+// characters is the length of a custom value: of a text itself, of anything else as JSON.
+func characters(value any) int {
+	if text, ok := value.(string); ok {
+		return utf8.RuneCountInString(text)
+	}
+	var encoded strings.Builder
+	encoder := json.NewEncoder(&encoded)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		panic("lead: what was decoded from JSON encodes again: " + err.Error())
+	}
+	return utf8.RuneCountInString(encoded.String()) - len("\n")
+}
+
+// finite says whether every number can be read as one by those who get the lead: 1e999 is JSON and no number.
+func finite(value any) bool {
+	switch v := value.(type) {
+	case json.Number:
+		f, err := v.Float64()
+		return err == nil && !math.IsInf(f, 0)
+	case []any:
+		return !slices.ContainsFunc(v, func(element any) bool { return !finite(element) })
+	case map[string]any:
+		for _, member := range v {
+			if !finite(member) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func depth(value any) int {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Value returns what a lead holds under a name that config.yaml may use: id, name, first_name, last_name,
+// Value returns what a lead holds under a name that config.yaml may use: id (or lead_id), name, first_name, last_name,
 // email, source, note, created_at, updated_at, revision, or a custom field. A custom field first_name or
 // last_name goes before the part of name. ok is false, and the value nil, where the lead has none.
 func (l Lead) Value(name string) (value any, ok bool) {
@@ -17,7 +17,7 @@ func (l Lead) Value(name string) (value any, ok bool) {
 		return s, true
 	}
 	switch name {
-	case "id":
+	case "id", "lead_id":
 		return text(l.ID)
 	case "name":
 		return text(l.Name)
@@ -49,7 +49,7 @@ func (l Lead) Value(name string) (value any, ok bool) {
 }
 
 var derivedNames = []string{
-	"id", "name", "first_name", "last_name", "email", "source", "note", "created_at", "updated_at", "revision",
+	"id", "lead_id", "name", "first_name", "last_name", "email", "source", "note", "created_at", "updated_at", "revision",
 }
 
 // Values returns everything Value knows of the lead; texts it has none of are "".
