@@ -5,9 +5,11 @@
 // # What survives
 //
 // A write that was answered was handed to the operating system first, so a crash or a kill -9 of leadrelay loses
-// nothing. Files are synced every second, so a machine that dies loses that second at most. One limit is Redis's
-// own: while a sync is outstanding on a slow disk, redis-server holds writes back for up to two seconds, and a
-// kill -9 of redis-server itself (not of leadrelay) may lose those.
+// nothing. Files are synced every second, so a machine that dies loses that second at most. Two limits are Redis's
+// own. While a sync is outstanding on a slow disk, redis-server holds writes back for up to two seconds, and a
+// kill -9 of redis-server itself (not of leadrelay) may lose those. And the few writes that find the disk full have
+// been answered when it notices: it keeps them in memory, refuses all others, and writes them down when there is
+// room, so they are lost only if it ends before. The store in the process refuses these too.
 //
 // # What each is for
 //
@@ -80,7 +82,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	shown := filepath.Join(opts.Dir, "redis")
 	dir, err := privateDir(opts.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("embedded Redis: %w", err)
+		return nil, fmt.Errorf("embedded Redis: %w: set data_dir to a folder that can be written", err)
 	}
 
 	s := &Server{lock: flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))}
@@ -97,7 +99,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		}
 	}()
 
-	program, err := choose(dir, shown, opts.Engine, log)
+	program, err := choose(ctx, dir, shown, opts.Engine, log)
 	if err != nil {
 		return nil, fmt.Errorf("embedded Redis: %w", err)
 	}
@@ -134,7 +136,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 
 // choose settles on an engine: a program to run, or nil for the store in the process. It never starts an empty
 // store beside data that the other engine has written.
-func choose(dir, shown, engine string, log *slog.Logger) (*program, error) {
+func choose(ctx context.Context, dir, shown, engine string, log *slog.Logger) (*program, error) {
 	aof, err := exists(dir, "appendonlydir*", "appendonly.aof*")
 	if err != nil {
 		return nil, err
@@ -159,10 +161,10 @@ func choose(dir, shown, engine string, log *slog.Logger) (*program, error) {
 	if engine == InProcess || journal && engine == "" {
 		return nil, nil
 	}
-	program, err := findRedisServer()
+	program, err := findRedisServer(ctx)
 	switch {
 	case err == nil:
-		return program, nil
+		return program, program.reads(dir)
 	case engine == RedisServer:
 		return nil, err
 	case aof:
@@ -228,7 +230,7 @@ func Running(dir string) (url string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	if answer, err := ask(s.path, "PING"); err != nil || answer != "+PONG" {
+	if _, err := ask(s.path, "PING"); err != nil { // one that is loading, or refuses writes, runs
 		return "", false
 	}
 	return s.url(), true

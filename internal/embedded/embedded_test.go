@@ -37,7 +37,7 @@ func onEach(t *testing.T, test func(t *testing.T, engine string)) {
 
 func needRedisServer(t testing.TB) *program {
 	t.Helper()
-	p, err := findRedisServer()
+	p, err := findRedisServer(t.Context())
 	if err == nil {
 		return p
 	}
@@ -681,6 +681,15 @@ func TestChoice(t *testing.T) {
 		}
 		if _, err := Start(ctx, Options{Dir: t.TempDir(), Engine: RedisServer}); err == nil || !strings.Contains(err.Error(), "6.2") {
 			t.Error(err)
+		}
+	})
+	t.Run("with a redis-server older than the data", func(t *testing.T) {
+		bin, dir := t.TempDir(), t.TempDir()
+		os.WriteFile(filepath.Join(bin, "redis-server"), []byte("#!/bin/sh\necho Redis server v=6.2.14 sha=00000000:0\n"), 0o700)
+		os.MkdirAll(filepath.Join(dir, "redis", "appendonlydir"), 0o700)
+		t.Setenv("PATH", bin)
+		if _, err := Start(ctx, Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "older than 7") {
+			t.Errorf("an empty store beside data it cannot read: %v", err)
 		}
 	})
 	t.Run("with redis-server", func(t *testing.T) {

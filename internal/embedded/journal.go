@@ -170,6 +170,7 @@ type segment interface {
 // that lock, so that nobody waits for a disk to sync.
 type journal struct {
 	dir      string
+	base     uint64  // number of the newest snapshot and of the first journal that counts
 	n        uint64  // number of the journal file in use
 	file     segment // nil while broken
 	size     int64   // of the sound part of file
@@ -199,83 +200,105 @@ func (j *journal) path(kind string, n uint64) string {
 // openJournal reads what the folder holds, entry by entry, and opens it to go on. It returns how many bytes of an
 // entry that was cut off by a crash it dropped.
 func openJournal(dir string, apply func(args []string)) (j *journal, dropped int64, err error) {
-	j = &journal{dir: dir, create: createSegment, step: func(string) {}}
+	j = &journal{dir: dir, base: 1, create: createSegment, step: func(string) {}}
 	snapshots, journals, err := j.list()
 	if err != nil {
 		return nil, 0, err
 	}
-	j.n = 1
 	if len(snapshots) > 0 {
-		j.n = snapshots[len(snapshots)-1]
-		if err := j.readSnapshot(apply); err != nil {
+		j.base = snapshots[len(snapshots)-1]
+		info, err := os.Stat(j.path("snapshot", j.base))
+		if err != nil {
 			return nil, 0, err
 		}
+		j.snapshot = info.Size()
 	}
-	base, last := j.n, j.n
+	j.n = j.base
 	if len(journals) > 0 {
-		last = max(last, journals[len(journals)-1])
+		j.n = max(j.n, journals[len(journals)-1])
 	}
-	for ; ; j.n++ {
-		path := j.path("journal", j.n)
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0o600)
-		if errors.Is(err, os.ErrNotExist) && j.n == last && last == base && (len(snapshots) > 0 || len(journals) == 0) {
-			// Not made yet: a first start, or a crash just after the snapshot before it was written.
-			file, err := j.create(path)
-			if err == nil {
-				err = j.begin(file)
-			}
-			if err != nil {
-				return nil, 0, err
-			}
-			break
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		info, err := f.Stat()
-		if err != nil {
-			f.Close()
-			return nil, 0, err
-		}
-		sound, err := scan(f, info.Size(), func(payload []byte) error { return commands(payload, apply) })
-		if err == nil && sound < info.Size() && j.n < last {
-			err = &damaged{offset: sound} // it was complete when the next one was begun
-		}
-		if err != nil {
-			f.Close()
-			return nil, 0, j.locate(err, path)
-		}
-		j.since += sound
-		if j.n < last {
-			f.Close()
-			continue
-		}
-		dropped = info.Size() - sound
-		if dropped > 0 {
-			if err := f.Truncate(sound); err != nil {
-				f.Close()
-				return nil, 0, err
-			}
-		}
-		j.file, j.size = f, sound
-		if sound == 0 {
-			if err := j.begin(f); err != nil {
-				f.Close()
-				return nil, 0, err
-			}
-		}
-		break
+	if j.since, err = j.read(len(snapshots) > 0, j.base, j.n, apply); err != nil {
+		return nil, 0, err
 	}
-	j.tidy(base)
+	path := j.path("journal", j.n)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, 0, err
+	}
+	sound, size, err := readFile(path, apply)
+	if err == nil && sound < size {
+		dropped = size - sound
+		err = f.Truncate(sound)
+	}
+	if err == nil && sound == 0 {
+		// Not begun yet: a first start, or a crash just before or after the snapshot was in place.
+		err = j.begin(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	j.file, j.size = f, max(sound, int64(len(fileHeader)))
+	j.since += j.size
+	j.tidy(j.base)
 	return j, dropped, nil
 }
 
-func (j *journal) locate(err error, path string) error {
+// read calls apply with every command before journal end: those of the snapshot, if there is one, and of the
+// journals since. All these files were complete before the next was begun. It returns the size of the journals.
+func (j *journal) read(snapshot bool, base, end uint64, apply func(args []string)) (journals int64, err error) {
+	if snapshot {
+		if _, err := readWhole(j.path("snapshot", base), true, apply); err != nil {
+			return 0, err
+		}
+	}
+	for n := base; n < end; n++ {
+		size, err := readWhole(j.path("journal", n), false, apply)
+		if err != nil {
+			return 0, err
+		}
+		journals += size
+	}
+	return journals, nil
+}
+
+// readWhole reads a file that must be sound to its end, which in a snapshot is an entry of its own.
+func readWhole(path string, snapshot bool, apply func(args []string)) (size int64, err error) {
+	ended := !snapshot
+	sound, size, err := readEntries(path, func(payload []byte) error {
+		ended = !snapshot || len(payload) == 0
+		return commands(payload, apply)
+	})
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		err = fmt.Errorf("%s is missing: restore it from a backup", path)
+	case err == nil && (!ended || sound < size):
+		err = &damaged{path, sound}
+	}
+	return size, err
+}
+
+func readFile(path string, apply func(args []string)) (sound, size int64, err error) {
+	return readEntries(path, func(payload []byte) error { return commands(payload, apply) })
+}
+
+func readEntries(path string, each func(payload []byte) error) (sound, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	sound, err = scan(f, info.Size(), each)
 	if d := (*damaged)(nil); errors.As(err, &d) {
 		d.file = path
-		return d
+	} else if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return fmt.Errorf("%s: %w", path, err)
+	return sound, info.Size(), err
 }
 
 // begin makes a new file the one that entries go to.
@@ -314,30 +337,19 @@ func scanName(name, kind string, n *uint64) bool {
 	return err == nil && name == fmt.Sprintf("%s.%08d", kind, *n)
 }
 
-func (j *journal) readSnapshot(apply func(args []string)) error {
-	path := j.path("snapshot", j.n)
-	f, err := os.Open(path)
+// follow calls apply with the commands that were appended to journal n between two offsets.
+func (j *journal) follow(n uint64, from, to int64, apply func(args []string)) error {
+	f, err := os.Open(j.path("journal", n))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
+	part := io.MultiReader(strings.NewReader(fileHeader), io.NewSectionReader(f, from, to-from))
+	sound, err := scan(part, int64(len(fileHeader))+to-from, func(payload []byte) error { return commands(payload, apply) })
+	if err == nil && sound < int64(len(fileHeader))+to-from {
+		err = &damaged{f.Name(), from + sound - int64(len(fileHeader))}
 	}
-	complete := false
-	sound, err := scan(f, info.Size(), func(payload []byte) error {
-		complete = len(payload) == 0
-		return commands(payload, apply)
-	})
-	if err == nil && (!complete || sound < info.Size()) {
-		err = &damaged{offset: sound}
-	}
-	if err != nil {
-		return j.locate(err, path)
-	}
-	j.snapshot = info.Size()
-	return nil
+	return err
 }
 
 // append writes a sealed entry. When it returns nil the operating system has it.
@@ -479,7 +491,7 @@ func (j *journal) resume(n uint64, size int64) error {
 	if err := j.begin(file); err != nil {
 		return err
 	}
-	j.broken, j.snapshot, j.since = nil, size, 0
+	j.broken, j.base, j.snapshot, j.since = nil, n, size, 0
 	j.step("resumed")
 	return nil
 }

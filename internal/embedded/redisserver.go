@@ -32,17 +32,18 @@ const (
 type program struct {
 	path    string
 	version string
+	parts   bool // keeps its append-only file in parts, as 7 and newer do
 }
 
 var versionPattern = regexp.MustCompile(`\bv=((\d+)\.(\d+)\.\d+)`)
 
 // findRedisServer looks for redis-server 6.2 or newer.
-func findRedisServer() (*program, error) {
+func findRedisServer(ctx context.Context) (*program, error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, errors.New("redis-server is not installed")
 	}
-	out, err := exec.Command(path, "--version").Output()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s --version: %w", path, err)
 	}
@@ -55,7 +56,16 @@ func findRedisServer() (*program, error) {
 	if major < 6 || major == 6 && minor < 2 {
 		return nil, fmt.Errorf("%s is version %s, older than 6.2", path, v[1])
 	}
-	return &program{path: path, version: v[1]}, nil
+	return &program{path: path, version: v[1], parts: major >= 7}, nil
+}
+
+// reads says whether the program can read what is in dir. One before 7 would start empty beside the files of a newer
+// one, which are in a folder of their own.
+func (p *program) reads(dir string) error {
+	if newer, err := exists(dir, "appendonlydir"); err != nil || !newer || p.parts {
+		return err
+	}
+	return fmt.Errorf("%s is version %s, older than 7, which wrote the data in %s", p.path, p.version, dir)
 }
 
 // takeOver returns a lock on dir that redis-server inherits, and so holds for as long as it or a child of it runs.
@@ -252,7 +262,8 @@ type child struct {
 
 func (r *redisServer) spawn() (*child, error) {
 	c := &child{
-		cmd:    exec.Command(r.program.path, r.arguments()...),
+		// Its files are for their owner only, like the folder they are in; a umask of its own takes a shell.
+		cmd:    exec.Command("/bin/sh", append([]string{"-c", `umask 077; exec "$0" "$@"`, r.program.path}, r.arguments()...)...),
 		output: &output{log: r.log},
 		exited: make(chan struct{}),
 	}
@@ -314,6 +325,9 @@ type output struct {
 	lines []string
 }
 
+// trouble is how redis-server words what an operator should see, such as a full disk.
+var trouble = regexp.MustCompile(`WARNING|\b(Error|error|Can't|Failed|failed|Unable)\b`)
+
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -332,7 +346,7 @@ func (o *output) Write(p []byte) (int, error) {
 			o.lines = o.lines[1:]
 		}
 		level := slog.LevelDebug
-		if strings.Contains(text, "WARNING") {
+		if trouble.MatchString(text) {
 			level = slog.LevelWarn
 		}
 		o.log.Log(context.Background(), level, "redis-server: "+text)

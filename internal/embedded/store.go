@@ -18,10 +18,11 @@ import (
 )
 
 const (
-	syncEvery = time.Second
+	syncEvery   = time.Second
+	repairEvery = 2 * time.Second
 
 	// A journal is compacted when it has grown past both.
-	compactAbove    = 64 << 20
+	compactAbove    = 16 << 20
 	compactRelative = 2 // times the size of the newest snapshot
 
 	// At start a smaller one will do: nobody waits for it.
@@ -60,7 +61,8 @@ type store struct {
 	background sync.WaitGroup
 	closing    chan struct{}
 	compacting atomic.Bool
-	retryAfter time.Time // not before this is compacted again; the keeper's
+	retryAfter time.Time // not before this is compacted again after a failure; guarded by compacting
+	trouble    string    // why compaction or repair failed last time, which is told once; guarded by compacting
 }
 
 type note struct{ channel, message string }
@@ -72,11 +74,11 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 		entry: make([]byte, entryHeader, 4096),
 	}
 	began := time.Now()
-	var err error
-	if s.redis, err = s.newRedis(); err != nil {
+	redis, err := newRedis()
+	if err != nil {
 		return nil, err
 	}
-	replay := s.replayer(s.redis)
+	replay := replayer(redis)
 	told := false
 	journal, dropped, err := openJournal(dir, func(args []string) {
 		replay(args)
@@ -86,10 +88,11 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 		}
 	})
 	if err != nil {
-		s.redis.Close()
+		redis.Close()
 		return nil, err
 	}
 	s.journal = journal
+	s.use(redis)
 	if dropped > 0 {
 		log.Warn("dropped the end of the journal, which a crash had cut off before it was accepted", "bytes", dropped)
 	}
@@ -124,7 +127,7 @@ func (s *store) close() error {
 
 var errClosed = fmt.Errorf("the store is closed")
 
-func (s *store) newRedis() (*miniredis.Miniredis, error) {
+func newRedis() (*miniredis.Miniredis, error) {
 	m := miniredis.NewMiniRedis()
 	m.SetTime(time.Unix(0, 0))
 	conn, err := m.Dial() // starts it without a listener; its commands come through Dispatch
@@ -132,12 +135,17 @@ func (s *store) newRedis() (*miniredis.Miniredis, error) {
 		return nil, err
 	}
 	conn.Close()
-	m.Server().SetPreHook(s.hook)
 	return m, nil
 }
 
+// use makes m the one that answers. Until then what it is given is its own affair, whatever script runs elsewhere.
+func (s *store) use(m *miniredis.Miniredis) {
+	m.Server().SetPreHook(s.hook)
+	s.redis = m
+}
+
 // replayer returns a function that runs journalled commands.
-func (s *store) replayer(m *miniredis.Miniredis) func(args []string) {
+func replayer(m *miniredis.Miniredis) func(args []string) {
 	answers := bufio.NewWriter(discard{})
 	peer, srv := server.NewPeer(answers), m.Server()
 	return func(args []string) {
@@ -215,6 +223,10 @@ func (s *store) execute(peer *server.Peer, name string, args []string) {
 		s.redis.Server().Dispatch(peer, args)
 		s.nested = false
 	case read, session:
+		if err := s.journal.broken; err != nil && name == "PING" {
+			peer.WriteError(refusal(err)) // as Redis answers: who asks whether it works is told
+			return
+		}
 		s.redis.Server().Dispatch(peer, args)
 	default:
 		peer.WriteError(fmt.Sprintf("ERR '%s' is not a command of the in-process store", strings.ToLower(name)))
@@ -513,88 +525,151 @@ func (s *store) keep() {
 		case <-s.closing:
 			return
 		}
-		if err := s.journal.sync(); err != nil {
-			s.mu.Lock()
-			s.log.Error("the journal cannot be synced: writes are refused until it can", "error", err)
-			s.journal.fail(err)
-			s.mu.Unlock()
-		}
+		s.sync()
 		s.compactIf(compactAbove, compactRelative)
 	}
+}
+
+func (s *store) sync() error {
+	err := s.journal.sync()
+	if err != nil {
+		s.fail("the journal cannot be synced: writes are refused until it can", err)
+	}
+	return err
+}
+
+func (s *store) fail(what string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log.Error(what, "error", err)
+	s.journal.fail(err)
 }
 
 // compactIf starts to compact the journal when it is larger than above bytes and than relative snapshots, or to
 // repair it when it is broken.
 func (s *store) compactIf(above, relative int64) {
+	if !s.compacting.CompareAndSwap(false, true) {
+		return
+	}
 	s.mu.RLock()
 	broken := s.journal.broken != nil
 	grown := s.journal.since > above && s.journal.since > relative*s.journal.snapshot
 	s.mu.RUnlock()
-	if !broken && !grown || time.Now().Before(s.retryAfter) || !s.compacting.CompareAndSwap(false, true) {
+	if !broken && (!grown || time.Now().Before(s.retryAfter)) {
+		s.compacting.Store(false)
 		return
 	}
-	s.retryAfter = time.Now().Add(2 * time.Second)
 	s.background.Go(func() { // so that syncing goes on meanwhile
 		defer s.compacting.Store(false)
-		var err error
+		what, try := "the journal could not be compacted", s.compact
 		if broken {
-			if err = s.repair(); err == nil {
+			what, try = "the journal cannot be written yet", s.repair
+		}
+		err := try()
+		if err == nil {
+			s.trouble = ""
+			if broken {
 				s.log.Info("the journal can be written again: writes are accepted")
 			}
-		} else {
-			err = s.compact()
+			return
 		}
-		if err != nil {
-			s.log.Warn("the journal could not be compacted", "error", err)
+		if err.Error() != s.trouble {
+			s.trouble = err.Error()
+			s.log.Warn(what, "error", err)
+		}
+		if !broken {
+			s.retryAfter = time.Now().Add(time.Minute)
+			return
+		}
+		select {
+		case <-time.After(repairEvery):
+		case <-s.closing:
 		}
 	})
 }
 
-// compact writes a snapshot of the state beside the running store, which waits only while it is taken. miniredis is
-// replaced by a fresh one on the way, because it never forgets the name of a key.
+// compact replaces what has been journalled so far by a snapshot, beside the running store: it is made in a fresh
+// miniredis from the files. That one then catches up and takes over, because miniredis never forgets the name of a
+// key. The running store waits only to begin a new file, and for the last step of the catching up.
 func (s *store) compact() error {
+	if err := s.sync(); err != nil { // so that there is little left to sync while it waits
+		return err
+	}
 	s.mu.Lock()
-	if err := s.journal.broken; err != nil {
+	j := s.journal
+	if j.broken != nil {
 		s.mu.Unlock()
-		return err
+		return j.broken
 	}
-	state := s.snapshot()
-	fresh, err := s.newRedis()
+	base, snapshot, grown := j.base, j.snapshot > 0, j.since
+	n, err := j.rotate()
 	if err == nil {
-		err = s.load(fresh, state)
+		j.since = 0
 	}
-	if err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	n, err := s.journal.rotate()
-	if err != nil {
-		s.mu.Unlock()
-		fresh.Close()
-		return err
-	}
-	s.redis, fresh = fresh, s.redis
-	s.renewed++
-	grown := s.journal.since
-	s.journal.since = 0
 	s.mu.Unlock()
-	fresh.Close()
+	if err != nil {
+		return err
+	}
 
-	err = s.journal.save(n, state)
+	fresh, err := newRedis()
+	if err != nil {
+		return err
+	}
+	defer func() { fresh.Close() }()
+	replay := replayer(fresh)
+	if _, err := j.read(snapshot, base, n, replay); err != nil {
+		// What is in memory is sound, and repair writes it down.
+		s.fail("the journal cannot be read any more: writes are refused until it is written afresh", err)
+		return err
+	}
+	state := snapshotOf(fresh)
+	if err := j.save(n, state); err != nil {
+		s.mu.Lock()
+		j.since += grown
+		s.mu.Unlock()
+		return err
+	}
+	s.mu.Lock()
+	j.base, j.snapshot = n, int64(len(state))
+	s.mu.Unlock()
+
+	// Each round there is less to catch up with, unless more is written than can be read.
+	const enough, mostRounds = 64 << 10, 8
+	at := int64(len(fileHeader))
+	for range mostRounds {
+		s.mu.RLock()
+		end, broken := j.size, j.broken
+		s.mu.RUnlock()
+		if broken != nil || end-at < enough {
+			break
+		}
+		if err := j.follow(n, at, end, replay); err != nil {
+			return err
+		}
+		at = end
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
-		s.journal.since += grown
+	if j.broken != nil {
+		return j.broken
+	}
+	if err := j.follow(n, at, j.size, replay); err != nil {
 		return err
 	}
-	s.journal.snapshot = int64(len(state))
+	for text := range s.scripts {
+		replay([]string{"SCRIPT", "LOAD", text})
+	}
+	old := s.redis
+	s.use(fresh)
+	fresh = old // to be closed
+	s.renewed++
 	return nil
 }
 
 // repair writes everything down afresh after the journal has failed. Nothing changes meanwhile: writes are refused.
 func (s *store) repair() error {
 	s.mu.RLock()
-	state := s.snapshot()
+	state := snapshotOf(s.redis)
 	n := s.journal.n + 1
 	s.mu.RUnlock()
 	if err := s.journal.save(n, state); err != nil {
@@ -605,19 +680,8 @@ func (s *store) repair() error {
 	return s.journal.resume(n, int64(len(state)))
 }
 
-func (s *store) load(m *miniredis.Miniredis, state []byte) error {
-	replay := s.replayer(m)
-	for text := range s.scripts {
-		replay([]string{"SCRIPT", "LOAD", text})
-	}
-	_, err := scan(bytes.NewReader(state), int64(len(state)), func(payload []byte) error {
-		return commands(payload, replay)
-	})
-	return err
-}
-
-// snapshot returns the whole state as a file of the journal: commands that build it from nothing.
-func (s *store) snapshot() []byte {
+// snapshotOf returns the whole state as a file of the journal: commands that build it from nothing.
+func snapshotOf(m *miniredis.Miniredis) []byte {
 	const entrySize, wordsEach = 64 << 10, 256
 	state := []byte(fileHeader)
 	entry := make([]byte, entryHeader, entrySize+entrySize/4)
@@ -634,7 +698,6 @@ func (s *store) snapshot() []byte {
 			elements = elements[n:]
 		}
 	}
-	m := s.redis
 	var elements []string
 	for _, key := range m.Keys() {
 		elements = elements[:0]

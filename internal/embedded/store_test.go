@@ -126,6 +126,7 @@ func TestP1CompactionCrash(t *testing.T) {
 	fill(t, c)
 	var acknowledged atomic.Int64
 	stopped := make(chan struct{})
+	script := redis.NewScript("for i = 1, 20 do redis.call('INCR', KEYS[1]) end return redis.call('SET', KEYS[2], ARGV[1])")
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for i := int64(1); ; i++ {
@@ -134,7 +135,7 @@ func TestP1CompactionCrash(t *testing.T) {
 				return
 			default:
 			}
-			if err := c.Set(ctx, fmt.Sprint("live:", i), i, 0).Err(); err != nil {
+			if err := script.Run(ctx, c, []string{"live:counted", fmt.Sprint("live:", i)}, i).Err(); err != nil {
 				t.Error(err)
 				return
 			}
@@ -187,6 +188,71 @@ func TestP1CompactionCrash(t *testing.T) {
 	}
 	s = start(t, dir, InProcess)
 	same(t, "without a crash", contents(t, connect(t, s.URL())), want)
+}
+
+// A store of any size is compacted while it is written to, and what is written meanwhile is kept.
+func TestP1WritesGoOnDuringCompaction(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, InProcess)
+	c := connect(t, s.URL())
+	ctx := t.Context()
+	fill(t, c)
+	store := storeOf(s)
+	written := 0
+	store.mu.Lock()
+	store.journal.step = func(step string) {
+		if strings.HasPrefix(step, "new journal") {
+			return // the new file is begun between two writes
+		}
+		for range 200 { // more than is caught up with in one go
+			written++
+			key := fmt.Sprint("meanwhile:", written)
+			if err := c.Set(ctx, key, strings.Repeat("x", 500), time.Hour).Err(); err != nil {
+				t.Errorf("at %q: %v", step, err)
+			}
+		}
+		c.Del(ctx, fmt.Sprint("meanwhile:", written))
+		c.Incr(ctx, "counted")
+	}
+	store.mu.Unlock()
+	for range 2 {
+		if err := store.compact(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := contents(t, c)
+	if want["meanwhile:1"] == "" || want["text"] == "" {
+		t.Error("compaction lost something")
+	}
+	stop(t, s)
+	s = start(t, dir, InProcess)
+	same(t, "after a restart", contents(t, connect(t, s.URL())), want)
+}
+
+// A journal that can no longer be read, while all is well in memory, is written afresh.
+func TestP1JournalLostWhileRunning(t *testing.T) {
+	for name, ruin := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"damaged": func(path string) error { return os.WriteFile(path, []byte("something else altogether"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := start(t, dir, InProcess)
+			c := connect(t, s.URL())
+			fill(t, c)
+			if err := ruin(storeOf(s).journal.path("journal", 1)); err != nil {
+				t.Fatal(err)
+			}
+			if err := storeOf(s).compact(); err == nil {
+				t.Error("it was compacted")
+			}
+			eventually(t, "writes are accepted", func() bool { return c.Set(t.Context(), "k", "v", 0).Err() == nil })
+			want := contents(t, c)
+			stop(t, s)
+			s = start(t, dir, InProcess)
+			same(t, "after a restart", contents(t, connect(t, s.URL())), want)
+		})
+	}
 }
 
 func TestCompactionFollowsTheState(t *testing.T) {
@@ -336,6 +402,12 @@ func TestP1DiskFull(t *testing.T) {
 			}
 			if err := c.Get(ctx, "text").Err(); err != nil {
 				t.Error("reading:", err)
+			}
+			if err := c.Ping(ctx).Err(); err == nil || !strings.Contains(err.Error(), "MISCONF") {
+				t.Error("PING says all is well:", err)
+			}
+			if url, ok := Running(dir); !ok || url != s.URL() {
+				t.Error("one that refuses writes runs, and operators must find it")
 			}
 			if !strings.Contains(c.Info(ctx, "persistence").Val(), "aof_last_write_status:err") {
 				t.Error("INFO says all is well")
