@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -25,6 +26,9 @@ func TestComposeKeepsWhatIsAccepted(t *testing.T) {
 			Command     []string
 			Volumes     []string
 			Environment map[string]string
+			Grace       string   `yaml:"stop_grace_period"`
+			ReadOnly    bool     `yaml:"read_only"`
+			Drop        []string `yaml:"cap_drop"`
 		}
 	}
 	if err := yaml.Unmarshal([]byte(read(t, "compose.yaml")), &file); err != nil {
@@ -45,8 +49,46 @@ func TestComposeKeepsWhatIsAccepted(t *testing.T) {
 		if !slices.Equal(s.Command, []string{name}) || s.Environment["LEADRELAY_REDIS_URL"] == "" {
 			t.Errorf("%s runs as %q on redis %q", name, s.Command, s.Environment["LEADRELAY_REDIS_URL"])
 		}
-		if !strings.HasPrefix(s.Environment["LEADRELAY_API_KEY"], "${") {
-			t.Errorf("%s: the API key is in the file", name)
+		// Docker kills what has not stopped in time, ten seconds if nothing is said.
+		if grace, err := time.ParseDuration(s.Grace); err != nil || grace <= shutdownTimeout(t) {
+			t.Errorf("%s has %q to stop, shorter than its shutdown_timeout", name, s.Grace)
+		}
+		if !s.ReadOnly || !slices.Equal(s.Drop, []string{"ALL"}) {
+			t.Errorf("%s may write to its image or keeps capabilities", name)
+		}
+	}
+	if key := file.Services["ingest"].Environment["LEADRELAY_API_KEY"]; !strings.HasPrefix(key, "${") {
+		t.Error("the API key is in the file")
+	}
+	if _, given := file.Services["worker"].Environment["LEADRELAY_API_KEY"]; given {
+		t.Error("the worker is given an API key, which it does not need")
+	}
+	if volumes := file.Services["worker"].Volumes; !slices.Contains(volumes, "leads:/home/nonroot/data") {
+		t.Errorf("the worker has the volumes %q: the sheet would go with the container", volumes)
+	}
+}
+
+func shutdownTimeout(t *testing.T) time.Duration {
+	t.Helper()
+	var file struct {
+		Timeout string `yaml:"shutdown_timeout"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "../config.yaml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	timeout, err := time.ParseDuration(file.Timeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return timeout
+}
+
+// What lies in a checkout that is in use must not get into an image's layers.
+func TestTheImageIsBuiltWithoutData(t *testing.T) {
+	lines := strings.Split(read(t, "../.dockerignore"), "\n")
+	for _, want := range []string{".git", "data"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf(".dockerignore lacks %s", want)
 		}
 	}
 }

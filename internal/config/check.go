@@ -29,7 +29,7 @@ func (l *loader) check(c *Config) {
 		l.problem("", "tls.cert_file: required where tls.key_file is set")
 	default:
 		if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
-			l.problem("", "tls: %w", err)
+			l.problem("", "tls: %s", strings.TrimPrefix(err.Error(), "tls: "))
 		}
 	}
 	if c.DataDir == "" {
@@ -42,7 +42,7 @@ func (l *loader) check(c *Config) {
 	l.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	l.oneOf("log.format", c.Log.Format, "text", "json")
 	l.oneOf("leads.dedupe", c.Leads.Dedupe, "", DedupeEmail)
-	if !l.unset["redis.url"] {
+	if !l.faulty["redis.url"] {
 		l.report("", c.Redis.check())
 	}
 	if c.Limits.BodyBytes < 1024 {
@@ -75,8 +75,8 @@ func (l *loader) oneOf(key, value string, allowed ...string) {
 }
 
 func isAddress(text string) bool {
-	_, port, err := net.SplitHostPort(text)
-	if err != nil {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || strings.ContainsFunc(host, unicode.IsSpace) {
 		return false
 	}
 	_, err = strconv.ParseUint(port, 10, 16)
@@ -95,11 +95,10 @@ func (l *loader) keys(raw any, c *Config) {
 			l.problem("", "api_keys[%d]: must be a mapping", i)
 			continue
 		}
-		place := placeOf("api_keys", i, entry)
-		missing := false
+		place := placeOf("api_keys", i, text(entry["name"]))
+		var missing errUnset
 		if text, ok := entry["key"].(string); ok && l.allowMissingKeys {
-			_, err := l.substitute(text)
-			if missing = errors.As(err, new(errUnset)); missing {
+			if _, err := l.substitute(text); errors.As(err, &missing) {
 				delete(entry, "key")
 			}
 		}
@@ -107,7 +106,7 @@ func (l *loader) keys(raw any, c *Config) {
 		key := APIKey{Scope: ScopeFull}
 		expanded, _ := l.expand(place, "", entry).(map[string]any)
 		before := len(l.problems)
-		l.report(place, connectors.Decode(expanded, &key))
+		l.decode(place, expanded, &key)
 		readable := len(l.problems) == before
 
 		if first, taken := names[key.Name]; taken && key.Name != "" {
@@ -119,14 +118,14 @@ func (l *loader) keys(raw any, c *Config) {
 		if key.Scope != ScopeFull && key.Scope != ScopeCreate {
 			l.problem(place, "scope: must be %s or %s", ScopeFull, ScopeCreate)
 		}
-		if missing {
-			c.MissingKeys = append(c.MissingKeys, key.Name)
+		if missing.name != "" {
+			c.MissingKeys = append(c.MissingKeys, MissingKey{key.Name, key.Scope, missing.name})
 			continue
 		}
 		switch first, taken := values[key.Key]; {
 		case !given:
 			l.problem(place, "key: required, or key_file")
-		case !readable || l.unset[place+"key"]:
+		case !readable || l.faulty[place+"key"]:
 		case len(key.Key) < minKey:
 			l.problem(place, "key: must have at least %d characters", minKey)
 		case strings.ContainsFunc(key.Key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }):
@@ -157,9 +156,14 @@ func (l *loader) list(key string, raw any) []any {
 }
 
 // placeOf is how problems of a list's entry begin: `connectors[2] "newsletter": `.
-func placeOf(key string, i int, entry map[string]any) string {
-	if name, _ := entry["name"].(string); name != "" {
+func placeOf(key string, i int, name string) string {
+	if name != "" {
 		return fmt.Sprintf("%s[%d] %q: ", key, i, name)
 	}
 	return fmt.Sprintf("%s[%d]: ", key, i)
+}
+
+func text(raw any) string {
+	text, _ := raw.(string)
+	return text
 }

@@ -33,8 +33,8 @@ type Config struct {
 	// Path is the file this was read from; "" for the built-in configuration (see DefaultIfMissing).
 	Path string `mapstructure:"-"`
 
-	// MissingKeys names the API keys that were left out because they had no value; see AllowMissingKeys.
-	MissingKeys []string `mapstructure:"-"`
+	// MissingKeys are the API keys that were left out because they had no value; see AllowMissingKeys.
+	MissingKeys []MissingKey `mapstructure:"-"`
 
 	// Warnings are worth a line in the log each, such as a LEADRELAY_ variable that is no setting.
 	Warnings []string `mapstructure:"-"`
@@ -92,6 +92,13 @@ const (
 	ScopeFull   = "full"   // everything the leads API offers
 	ScopeCreate = "create" // creating leads and nothing else: for keys that end up in a browser or a form
 )
+
+// MissingKey is an API key without a value.
+type MissingKey struct {
+	Name     string
+	Scope    string
+	Variable string // the one that is not set
+}
 
 // Leads says how leads are told apart.
 type Leads struct {

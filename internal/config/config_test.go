@@ -186,9 +186,42 @@ func TestFileThatCannotBeRead(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	_, err = config.Load("testdata", nil, config.DefaultIfMissing())
-	if err == nil || err.Error() != "testdata: is a directory" {
+	if err == nil || err.Error() != "testdata: is a directory; name a configuration file with --config" {
 		t.Errorf("got %v", err)
 	}
+}
+
+// A wrong path must not take the machine's memory.
+func TestFileThatIsNoConfigurationForItsSize(t *testing.T) {
+	environ(t)
+	path := write(t, strings.Repeat("#\n", 8<<20)+"listen: 127.0.0.1:1\n")
+	if _, err := config.Load(path, nil); err == nil || err.Error() != path+": too large for a configuration; name a configuration file with --config" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFileOfAnEditorOnWindows(t *testing.T) {
+	environ(t)
+	c := load(t, write(t, "\ufefflisten: 127.0.0.1:9\r\nconnectors:\r\n  - name: a\r\n    type: sheet\r\n    settings: {path: Leads.csv}\r\n"))
+	equal(t, "listen", c.Listen, "127.0.0.1:9")
+	equal(t, "settings", c.Connectors[0].Connector.(*fake).Settings, sheetSettings{"Leads.csv", 1})
+}
+
+func TestAnchorsAndMergeKeysAreYAMLs(t *testing.T) {
+	environ(t)
+	c := load(t, write(t, `
+connectors:
+  - name: a
+    type: sheet
+    settings: {path: a}
+    retry: &patient {initial: 2s, max: 1m, horizon: 24h}
+  - {name: b, type: sheet, settings: {path: b}, retry: *patient}
+  - {name: c, type: sheet, settings: {path: c}, retry: {<<: *patient, initial: 5s}}
+`))
+	equal(t, "retry", []config.Retry{c.Connectors[1].Retry, c.Connectors[2].Retry}, []config.Retry{
+		{Initial: 2 * time.Second, Max: time.Minute, Horizon: 24 * time.Hour},
+		{Initial: 5 * time.Second, Max: time.Minute, Horizon: 24 * time.Hour},
+	})
 }
 
 func TestEmptyFileIsTheDefaults(t *testing.T) {
@@ -357,7 +390,9 @@ func TestVariableDoesNotHideASectionThatIsNone(t *testing.T) {
 func TestWarnsOfVariablesThatChangeNothing(t *testing.T) {
 	environ(t,
 		"LEADRELAY_LISTN=x",
+		"LEADRELAY_limits_brust=1",
 		"LEADRELAY_PASSWORD_OF_SOMETHING_ELSE=x",
+		"LEADRELAY_KEY=x", "LEADRELAY_API_KEYS=x", "LEADRELAY_CONNECTORS_0_NAME=x",
 		"LEADRELAY_API_KEY=0123456789abcdef",
 		"LEADRELAY_IN_SETTINGS=x",
 		// a Kubernetes Service
@@ -369,9 +404,21 @@ api_keys: [{name: a, key: "${LEADRELAY_API_KEY}"}]
 connectors: [{name: a, type: sheet, settings: {path: "${LEADRELAY_IN_SETTINGS}"}}]
 `), config.SkipConnectors(), config.SkipFrontEnd())
 	equal(t, "warnings", c.Warnings, []string{
+		"LEADRELAY_API_KEYS: not a setting: api_keys are set in the file, where ${NAME} stands for a variable's value",
+		"LEADRELAY_CONNECTORS_0_NAME: not a setting: connectors are set in the file, where ${NAME} stands for a variable's value",
+		"LEADRELAY_KEY: not a setting, and the file does not name it",
 		"LEADRELAY_LISTN: not a setting, did you mean LEADRELAY_LISTEN?",
 		"LEADRELAY_PASSWORD_OF_SOMETHING_ELSE: not a setting, and the file does not name it",
+		"LEADRELAY_limits_brust: not a setting, did you mean LEADRELAY_LIMITS_BURST?",
 	})
+
+	// Where the file has problems, too: the slip may be their cause.
+	t.Setenv("LEADRELAY_API_KEY", "")
+	_, err := config.Load(write(t, `api_keys: [{name: a, key: "${LEADRELAY_KYE}"}]`), nil)
+	var invalid *config.Invalid
+	if !errors.As(err, &invalid) || !slices.Contains(invalid.Warnings, "LEADRELAY_KEY: not a setting, and the file does not name it") {
+		t.Errorf("got %#v", err)
+	}
 }
 
 func TestVariablesAreValuesNeverYAML(t *testing.T) {
@@ -396,7 +443,7 @@ func TestDefaultIfMissing(t *testing.T) {
 	equal(t, "path", c.Path, "")
 	equal(t, "data_dir", c.DataDir, "elsewhere")
 	equal(t, "keys", len(c.APIKeys), 0)
-	equal(t, "missing keys", c.MissingKeys, []string{"default"})
+	equal(t, "missing keys", c.MissingKeys, []config.MissingKey{{Name: "default", Scope: "full", Variable: "LEADRELAY_API_KEY"}})
 	equal(t, "warnings", len(c.Warnings), 0)
 	equal(t, "settings", c.Connectors[0].Connector.(*fake).Settings, sheetSettings{filepath.Join("elsewhere", "leads.csv"), 1})
 
@@ -427,7 +474,9 @@ api_keys:
 		`api_keys[2] "c": key: the environment variable EMPTY is not set`,
 	})
 	c := load(t, file, config.AllowMissingKeys())
-	equal(t, "missing keys", c.MissingKeys, []string{"a", "c"})
+	equal(t, "missing keys", c.MissingKeys, []config.MissingKey{
+		{Name: "a", Scope: "create", Variable: "NOT_SET"}, {Name: "c", Scope: "full", Variable: "EMPTY"},
+	})
 	equal(t, "keys", c.APIKeys, []config.APIKey{{Name: "b", Key: "0123456789abcdef", Scope: config.ScopeFull}})
 
 	// Only the key may be missing, and only for want of a variable.

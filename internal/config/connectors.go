@@ -47,7 +47,7 @@ func (l *loader) connectors(raw any, c *Config) {
 			l.problem("", "connectors[%d]: must be a mapping", i)
 			continue
 		}
-		place := placeOf("connectors", i, mapping)
+		place := placeOf("connectors", i, text(mapping["name"]))
 		settings := mapping["settings"]
 		delete(mapping, "settings")
 		mapping, _ = l.expand(place, "", mapping).(map[string]any)
@@ -60,7 +60,7 @@ func (l *loader) connectors(raw any, c *Config) {
 			Retry:       Retry{Initial: time.Second, Max: 15 * time.Minute, Horizon: 72 * time.Hour},
 			Breaker:     Breaker{Failures: 5, Probe: 5 * time.Second, ProbeMax: 5 * time.Minute},
 		}
-		l.report(place, connectors.Decode(mapping, &e))
+		l.decode(place, mapping, &e)
 		l.checkEntry(place, e)
 		if first, taken := names[e.Name]; taken {
 			l.problem(place, "name: connectors[%d] has it already", first)
@@ -91,9 +91,7 @@ func (l *loader) kind(place string, mapping map[string]any) (connectors.Kind, bo
 		Type string `mapstructure:"type"`
 	}
 	if mapping["type"] == nil {
-		if !l.unset[place+"type"] {
-			l.problem(place, "type: required")
-		}
+		l.problem(place, "type: required")
 		return connectors.Kind{}, false
 	}
 	if connectors.Decode(map[string]any{"type": mapping["type"]}, &named) != nil {
@@ -126,7 +124,7 @@ func (l *loader) misplaced(place string, mapping map[string]any, kind connectors
 
 func (l *loader) checkName(place, name string) bool {
 	switch {
-	case l.unset[place+"name"]:
+	case l.faulty[place+"name"]:
 	case name == "":
 		l.problem(place, "name: required")
 	case !connectorName.MatchString(name):

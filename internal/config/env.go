@@ -150,7 +150,7 @@ func (l *loader) expand(place, key string, value any) any {
 		result, err := l.substitute(v)
 		if err != nil {
 			l.problem(place, "%s: %w", key, err)
-			l.unset[place+key] = true
+			l.faulty[place+key] = true
 			return nil
 		}
 		return result
@@ -196,20 +196,33 @@ func (l *loader) note(value any) {
 
 // strays warns of LEADRELAY_ variables that change nothing.
 func (l *loader) strays() []string {
-	var known, warnings []string
+	var known, warnings []string // without the prefix, which would make any two names look alike
 	for _, s := range settings() {
-		known = append(known, s.variable())
+		known = append(known, strings.TrimPrefix(s.variable(), prefix))
 	}
-	for name := range l.environment {
-		if !strings.HasPrefix(name, prefix) || l.used[name] || slices.Contains(known, name) || kubernetesPattern.MatchString(name) {
+	for variable := range l.environment {
+		name, ours := strings.CutPrefix(variable, prefix)
+		if !ours || l.used[variable] || slices.Contains(known, name) || kubernetesPattern.MatchString(variable) {
 			continue
 		}
-		text := name + ": not a setting, and the file does not name it"
-		if nearest := connectors.Nearest(name, known); nearest != "" {
-			text = name + ": not a setting, did you mean " + nearest + "?"
+		text := "not a setting, and the file does not name it"
+		if list := listOf(name); list != "" {
+			text = "not a setting: " + list + " are set in the file, where ${NAME} stands for a variable's value"
+		} else if nearest := connectors.Nearest(strings.ToUpper(name), known); nearest != "" {
+			text = "not a setting, did you mean " + prefix + nearest + "?"
 		}
-		warnings = append(warnings, text)
+		warnings = append(warnings, variable+": "+text)
 	}
 	slices.Sort(warnings)
 	return warnings
+}
+
+// listOf returns the list of the file that a name without prefix seems to mean, or "".
+func listOf(name string) string {
+	for _, list := range []string{"api_keys", "connectors"} {
+		if strings.HasPrefix(strings.ToLower(name)+"_", list+"_") {
+			return list
+		}
+	}
+	return ""
 }

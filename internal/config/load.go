@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -20,7 +21,7 @@ type Option func(*loader)
 // LEADRELAY_API_KEY, and a csv connector that writes leads.csv in the data directory.
 func DefaultIfMissing() Option { return func(l *loader) { l.defaultIfMissing = true } }
 
-// AllowMissingKeys makes an API key whose ${NAME} is not set no error: the key is left out and its name is in
+// AllowMissingKeys makes an API key whose ${NAME} is not set no error: the key is left out and is one of
 // Config.MissingKeys.
 func AllowMissingKeys() Option { return func(l *loader) { l.allowMissingKeys = true } }
 
@@ -40,6 +41,7 @@ func LogTo(build func(Log) *slog.Logger) Option { return func(l *loader) { l.log
 type Invalid struct {
 	Path     string   // the file; "" for the built-in configuration
 	Problems []string // one line each: `connectors[2] "newsletter": settings.list_id: required`
+	Warnings []string // as Config.Warnings
 }
 
 func (e *Invalid) Error() string {
@@ -63,32 +65,50 @@ func Load(path string, kinds []connectors.Kind, options ...Option) (*Config, err
 		kinds:       kinds,
 		environment: environment(),
 		used:        map[string]bool{},
-		unset:       map[string]bool{},
+		faulty:      map[string]bool{},
 		log:         func(Log) *slog.Logger { return slog.New(slog.DiscardHandler) },
 	}
 	for _, option := range options {
 		option(&l)
 	}
-	text, err := os.ReadFile(path)
+	text, err := read(path)
 	switch missing := errors.Is(err, fs.ErrNotExist); {
 	case missing && l.defaultIfMissing:
 		path = ""
 	case missing:
 		return nil, fmt.Errorf("%s: no such file; copy the commented config.yaml from the leadrelay repository and "+
 			"edit it, or name another file with --config (`leadrelay up` also runs without one)", path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s: permission denied; let the user that leadrelay runs as read it", path)
 	case err != nil:
 		var reason *fs.PathError
 		if errors.As(err, &reason) {
 			err = reason.Err
 		}
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w; name a configuration file with --config", path, err)
 	}
 	config := l.load(path, text)
 	if l.problems != nil {
 		config.Close()
-		return nil, &Invalid{Path: path, Problems: l.problems}
+		return nil, &Invalid{Path: path, Problems: l.problems, Warnings: config.Warnings}
 	}
 	return config, nil
+}
+
+// maxFile is far more than any configuration takes, and keeps a wrong path (/dev/zero) harmless.
+const maxFile = 16 << 20
+
+func read(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = errors.New("too large for a configuration")
+	}
+	return text, err
 }
 
 // loader is one Load.
@@ -103,7 +123,7 @@ type loader struct {
 	environment map[string]string // without the empty variables
 	used        map[string]bool   // variables that are settings or stand in ${…}
 	fromEnv     map[string]string // settings that came from a variable, and its name
-	unset       map[string]bool   // places whose ${…} could not be replaced
+	faulty      map[string]bool   // places that have a problem: what follows from it is not said as well
 	problems    []string
 }
 
@@ -129,7 +149,7 @@ func (l *loader) load(path string, text []byte) *Config {
 	config.Path = path
 
 	document := l.parse(text)
-	if l.problems != nil {
+	if document == nil {
 		return config
 	}
 	if path == "" {
@@ -143,7 +163,7 @@ func (l *loader) load(path string, text []byte) *Config {
 		delete(document, "tls")
 	}
 	document, _ = l.expand("", "", document).(map[string]any)
-	l.report("", connectors.Decode(document, &top))
+	l.decode("", document, &top)
 	l.check(config)
 	if !l.skipFrontEnd {
 		l.keys(keys, config)
@@ -165,13 +185,23 @@ func builtIn(document map[string]any, dataDir string) {
 	}}
 }
 
+// decode reads raw into the struct that into points to. A key it cannot read is faulty.
+func (l *loader) decode(place string, raw map[string]any, into any) {
+	err := connectors.Decode(raw, into)
+	l.report(place, err)
+	for _, problem := range each(err) {
+		key, _, _ := strings.Cut(problem.Error(), ": ")
+		l.faulty[place+key] = true
+	}
+}
+
 // report adds the problems that err joins, each below place.
 func (l *loader) report(place string, err error) {
 	for _, problem := range each(err) {
 		text := strings.Join(strings.Fields(problem.Error()), " ")
 		key, _, _ := strings.Cut(text, ": ")
-		if l.unset[place+key] && !errors.As(problem, new(errUnset)) {
-			continue // it follows from the missing variable
+		if l.faulty[place+key] {
+			continue
 		}
 		if variable := l.fromEnv[key]; variable != "" && place == "" {
 			text += " (" + variable + ")"

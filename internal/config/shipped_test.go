@@ -28,7 +28,7 @@ func TestShippedFileWorksAsItStands(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	equal(t, "missing keys", c.MissingKeys, []string{"backend"})
+	equal(t, "missing keys", c.MissingKeys, []config.MissingKey{{Name: "backend", Scope: "full", Variable: "LEADRELAY_API_KEY"}})
 	equal(t, "warnings", len(c.Warnings), 0)
 	if len(c.Connectors) != 1 || c.Connectors[0].Name != "sheet" {
 		t.Errorf("got %v, want one sheet", c.Connectors)
