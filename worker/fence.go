@@ -49,6 +49,24 @@ func (f *fence) Err() error {
 	return nil
 }
 
+// fences is the context of a batch's call; its Err tells as a fence's does.
+type fences struct {
+	context.Context
+	each []*fence
+}
+
+func (all fences) Err() error {
+	if err := all.Context.Err(); err != nil {
+		return err
+	}
+	for _, f := range all.each {
+		if err := f.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // keepFences renews the fences of this runner's claims, and its permits, until ctx ends. It ends the calls of
 // claims whose fence it cannot renew.
 func (r *runner) keepFences(ctx context.Context) {

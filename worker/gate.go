@@ -87,11 +87,13 @@ func (r *runner) openGate() {
 }
 
 func (r *runner) setGate(g store.Gate) {
-	r.gate.Store(&g)
+	r.gate.Store(&g) // even if it cannot be recorded
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.base), hold)
 	defer cancel()
-	r.noticeGate(ctx)
-	if err := r.store.SetGate(ctx, r.Name, g); err != nil {
+	now, err := r.store.MoveGate(ctx, r.Name, g)
+	if err != nil {
 		r.log.Warn("a gate could not be recorded", "error", err)
 	}
+	r.gate.Store(&now)
+	r.noticeGate(ctx)
 }

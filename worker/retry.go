@@ -145,10 +145,23 @@ func skipped(c *store.Claim, now time.Time) store.Record {
 func personal(c *store.Claim) []string {
 	l := c.Change.Lead
 	values := append([]string{l.Name, l.Email, l.Note}, strings.Fields(l.Name)...)
-	for _, value := range l.Custom {
-		if text, ok := value.(string); ok {
-			values = append(values, text)
+	var add func(value any)
+	add = func(value any) {
+		switch v := value.(type) {
+		case string:
+			values = append(values, v)
+		case []any:
+			for _, element := range v {
+				add(element)
+			}
+		case map[string]any:
+			for _, member := range v {
+				add(member)
+			}
 		}
+	}
+	for _, value := range l.Custom {
+		add(value)
 	}
 	return values
 }

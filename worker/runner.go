@@ -242,6 +242,21 @@ func (r *runner) fenceOf(c *store.Claim) *fence {
 	return r.held[c]
 }
 
+// fencesOf is a context that ends with the first of the claims' fences.
+func (r *runner) fencesOf(claims []*store.Claim) (context.Context, context.CancelFunc) {
+	all := fences{}
+	for _, c := range claims {
+		all.each = append(all.each, r.fenceOf(c))
+	}
+	ctx, cancel := context.WithCancel(all.each[0])
+	for _, f := range all.each[1:] {
+		stop := context.AfterFunc(f, cancel)
+		context.AfterFunc(ctx, func() { stop() })
+	}
+	all.Context = ctx
+	return all, cancel
+}
+
 func (r *runner) drop(c *store.Claim) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

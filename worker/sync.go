@@ -87,6 +87,8 @@ func (r *runner) mayBeThere(c *store.Claim) bool {
 type result struct {
 	ref     string
 	removed bool // the record was taken away: the filter leaves the lead out now
+	spared  bool // no call was needed: the record is another lead's, too
+	cut     bool // the batch's call was ended by the fence of one of its leads
 	err     error
 }
 
@@ -96,32 +98,35 @@ func (r *runner) push(claims []*store.Claim) []result {
 	results := make([]result, len(claims))
 	var items []connectors.Item
 	var whose []int
+	var called []*store.Claim
 	for i, c := range claims {
 		ctx := r.fenceOf(c)
 		if err := ctx.Err(); err != nil {
 			results[i].err = err
 			continue
 		}
-		change, err := r.prepare(ctx, c)
-		if err != nil {
-			results[i].err = err
+		change, needed, err := r.prepare(ctx, c)
+		results[i] = result{removed: change.Op == lead.Delete && c.Change.Op != lead.Delete, spared: !needed, err: err}
+		if err != nil || !needed {
 			continue
 		}
-		results[i].removed = change.Op == lead.Delete && c.Change.Op != lead.Delete
 		items = append(items, connectors.Item{Change: change, Ref: c.Record.Ref})
-		whose = append(whose, i)
+		whose, called = append(whose, i), append(called, c)
 	}
 	if len(items) == 0 {
 		return results
 	}
 	began := time.Now()
 	if r.batcher != nil {
-		ctx, cancel := r.together(claims)
+		ctx, cancel := r.fencesOf(called)
 		answers := r.batcher.PushBatch(ctx, items)
+		cut := ctx.Err() != nil
 		cancel()
 		for k, i := range whose {
 			if k < len(answers) {
 				results[i].ref, results[i].err = answers[k].Ref, answers[k].Err
+				results[i].cut = cut
+				r.pushAgain(answers[k].Spoilt)
 			} else {
 				results[i].err = &connectors.Error{Fault: connectors.Unknown, Err: errors.New("the batch answered for fewer leads than it was given")}
 			}
@@ -135,36 +140,42 @@ func (r *runner) push(claims []*store.Claim) []result {
 	return results
 }
 
-// together is a context that ends with the first of the claims' fences.
-func (r *runner) together(claims []*store.Claim) (context.Context, context.CancelFunc) {
-	first := r.fenceOf(claims[0])
-	ctx, cancel := context.WithCancel(first)
-	for _, c := range claims[1:] {
-		stop := context.AfterFunc(r.fenceOf(c), cancel)
-		context.AfterFunc(ctx, func() { stop() })
+// pushAgain makes leads due whose records a push of others may have spoilt.
+func (r *runner) pushAgain(ids []string) {
+	for _, id := range ids {
+		if _, ours := lead.ShardOf(id); !ours {
+			continue
+		}
+		err := r.retryRedis(func(ctx context.Context) error { return r.store.PushAgain(ctx, r.Name, id) })
+		if err != nil {
+			r.log.Error("a record that the push of another spoilt cannot be made due: replay it", "lead", id, "error", err)
+		}
 	}
-	return ctx, cancel
 }
 
-// prepare makes the next call for a claim safe to repeat and returns the change to push.
-func (r *runner) prepare(ctx context.Context, c *store.Claim) (lead.Change, error) {
-	change := c.Change
+// prepare makes the next call for a claim safe to repeat and returns the change to push. It is not needed where
+// the record to take away is another lead's, too.
+func (r *runner) prepare(ctx context.Context, c *store.Claim) (change lead.Change, needed bool, err error) {
+	change = c.Change
 	if left, _ := r.leftOut(c); left {
 		change.Op = lead.Delete
 	}
 	if r.Event {
-		return change, nil
+		return change, true, nil
 	}
 	key := ""
 	if r.keyed != nil && change.Op != lead.Delete {
 		key = r.keyed.Key(change.Lead)
-		// A key that is the lead's own id cannot be forgotten.
+		// A key that is the lead's own id cannot be forgotten, and is no other lead's.
 		if key != c.Record.Ref && key != change.Lead.ID && !slices.Contains(c.Record.Tried, key) {
 			// Known before the call goes out: whatever becomes of it, the record it may leave is found again.
 			c.Record.Tried = append(c.Record.Tried, key)
 			c.Record.Sent = true
+			if err := r.store.UseKey(ctx, r.Name, key, change.Lead.ID); err != nil {
+				return change, true, err
+			}
 			if err := r.store.Note(ctx, c); err != nil {
-				return change, err
+				return change, true, err
 			}
 		}
 	}
@@ -172,21 +183,37 @@ func (r *runner) prepare(ctx context.Context, c *store.Claim) (lead.Change, erro
 		if tried == key || tried == c.Record.Ref {
 			continue
 		}
-		if change.Op == lead.Delete && c.Record.Ref == "" {
-			c.Record.Ref = tried // deleted by the push itself
+		if c.Record.Ref == "" {
+			c.Record.Ref = tried // moved or deleted by the push itself
 			continue
 		}
-		orphan := lead.Change{ID: change.ID, Op: lead.Delete, Lead: lead.Lead{ID: change.Lead.ID, Revision: change.Lead.Revision}, Time: change.Time}
-		if _, err := r.Connector.Connector.Push(ctx, orphan, tried); err != nil {
-			return change, err
+		if shared, err := r.leaveKey(ctx, change.Lead.ID, tried); err != nil {
+			return change, true, err
+		} else if !shared {
+			orphan := lead.Change{ID: change.ID, Op: lead.Delete, Lead: change.Lead, Time: change.Time}
+			if _, err := r.Connector.Connector.Push(ctx, orphan, tried); err != nil {
+				return change, true, err
+			}
 		}
 		c.Record.Tried = slices.DeleteFunc(c.Record.Tried, func(k string) bool { return k == tried })
+	}
+	if c.Record.Ref != "" && c.Record.Ref != key {
+		shared, err := r.leaveKey(ctx, change.Lead.ID, c.Record.Ref)
+		if err != nil {
+			return change, true, err
+		}
+		if shared && change.Op == lead.Delete {
+			return change, false, nil
+		}
+		if shared {
+			c.Record.Ref = "" // the other lead keeps it
+		}
 	}
 	if r.finder != nil && r.keyed == nil && c.Record.Ref == "" && c.Record.Sent {
 		// An earlier create had no answer; creating again could make a second record.
 		ref, found, err := r.finder.Find(ctx, change.Lead)
 		if err != nil {
-			return change, err
+			return change, true, err
 		}
 		if found {
 			c.Record.Ref = ref
@@ -198,7 +225,20 @@ func (r *runner) prepare(ctx context.Context, c *store.Claim) (lead.Change, erro
 			change.Op = lead.Create
 		}
 	}
-	return change, nil
+	return change, true, nil
+}
+
+// leaveKey is said before a lead's record under a key is taken away, and after. Two leads of one address have one
+// record in a system that knows people by theirs: then it stays, and is written as the other lead has it.
+func (r *runner) leaveKey(ctx context.Context, id, key string) (shared bool, err error) {
+	if r.keyed == nil || key == id {
+		return false, nil
+	}
+	other, err := r.store.LeaveKey(ctx, r.Name, key, id)
+	if err != nil || other == "" {
+		return false, err
+	}
+	return true, r.store.PushAgain(ctx, r.Name, other)
 }
 
 // conclude records what became of a push. It reports whether the claim goes on with a newer change.
@@ -214,6 +254,12 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 		r.throttles.Store(0)
 		r.metrics.synced.WithLabelValues(r.Name).Inc()
 		before := c.Record
+		if before.Ref != "" && before.Ref != got.ref && !got.spared {
+			// A lead that came under the same key while its record was taken away has none now.
+			if _, err := r.leaveKey(r.base, id, before.Ref); err != nil {
+				r.log.Warn("cannot see whether another lead shared a record", "lead", id, "error", err)
+			}
+		}
 		switch {
 		case got.removed:
 			c.Record = skipped(c, now)
@@ -235,7 +281,7 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 		return more
 	}
 
-	if f := r.fenceOf(c); r.base.Err() != nil || f.cut() {
+	if f := r.fenceOf(c); r.base.Err() != nil || f.cut() || got.cut {
 		// Cut short by our own shutdown or a lost fence: not the remote's failure.
 		c.Record.Sent = true
 		more, err := r.settle(c, store.Later, now)

@@ -1,6 +1,7 @@
 package promises
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand"
@@ -14,6 +15,7 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/redistest"
+	"github.com/leadrelay/leadrelay/worker"
 )
 
 func TestP2AVendorThatAppliedAndDidNotAnswerHasOneRecord(t *testing.T) {
@@ -363,5 +365,97 @@ func TestP3WhoNeverGotALeadIsNotToldOfItsDelete(t *testing.T) {
 				t.Errorf("the hook was told %+v, want %d events", got, row.told)
 			}
 		})
+	}
+}
+
+func TestP2AnAddressChangedAfterALostAnswerLeavesOneRecord(t *testing.T) {
+	list := newRemote("list")
+	list.keyed = true
+	lost := make(chan struct{})
+	var changed atomic.Bool
+	list.behave = func(c *call) error {
+		if c.applied && c.change.Lead.Revision == 1 && !changed.Load() {
+			select {
+			case lost <- struct{}{}:
+			default:
+			}
+			return fault(connectors.Unknown, "list: no whole answer")
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), list)
+	list.tune = func(c *worker.Connector) { c.Retry.Initial = time.Hour; c.Retry.Max = time.Hour }
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	<-lost
+	w.eventually("the lost answer noted", func() bool { return p.standing(id, "list")["last_outcome"] != nil })
+	p.put(id, `{"email":"b@example.com"}`)
+	changed.Store(true)
+	if err := p.store.Replay(context.Background(), "list", id); err != nil {
+		t.Fatal(err)
+	}
+	p.inStep()
+	if got := list.of(id); len(got) != 1 || got[0].email != "b@example.com" {
+		t.Errorf("the list has %+v, want one record of b@example.com", got)
+	}
+	// The record is moved, not taken away and made anew: what people did to it stays.
+	if got := list.callsMade(); !slices.Equal(got, []string{"create", "update"}) {
+		t.Errorf("the list was called %v", got)
+	}
+}
+
+func TestP2TwoLeadsOfOneAddressShareARecordUntilTheLastOfThemGoes(t *testing.T) {
+	list := newRemote("list")
+	list.keyed = true
+	w := newWorld(t, redistest.Start(t), list)
+	p := w.start(nil)
+	have := func(emails ...string) {
+		t.Helper()
+		p.inStep()
+		list.mu.Lock()
+		defer list.mu.Unlock()
+		var got []string
+		for _, r := range list.records {
+			got = append(got, r.email)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, emails) {
+			t.Errorf("the list has %v, want %v", got, emails)
+		}
+	}
+	first, second, third := p.post(`{"email":"a@example.com"}`), p.post(`{"email":"A@example.com"}`), p.post(`{"email":"a@example.com"}`)
+	p.inStep()
+	p.remove(second)
+	have("a@example.com")
+	p.put(first, `{"email":"moved@example.com"}`)
+	have("a@example.com", "moved@example.com")
+	p.remove(third)
+	have("moved@example.com")
+	p.remove(first)
+	have()
+	if keys := w.redis.Client(t, w.db).Keys(context.Background(), "lr:*keys").Val(); len(keys) != 0 {
+		t.Errorf("%v are left", keys)
+	}
+}
+
+func TestP2LeadsThatComeAndGoUnderOneAddressAtOnceEndInWhatIsLeft(t *testing.T) {
+	list := newRemote("list")
+	list.keyed = true
+	w := newWorld(t, redistest.Start(t), list)
+	one, two := w.start(nil), w.start(nil)
+	var group sync.WaitGroup
+	for n := range 12 {
+		group.Go(func() {
+			p := []*process{one, two}[n%2]
+			for range 5 {
+				p.remove(p.post(fmt.Sprintf(`{"email":"a%d@example.com"}`, n/3)))
+			}
+			p.post(fmt.Sprintf(`{"email":"a%d@example.com"}`, n/3))
+		})
+	}
+	group.Wait()
+	one.inStep()
+	if len(list.records) != 4 {
+		t.Errorf("the list has %+v, want one record for each of 4 addresses", list.records)
 	}
 }

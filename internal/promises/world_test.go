@@ -284,6 +284,7 @@ type remote struct {
 	name    string
 	event   bool
 	batch   int                       // takes batches of so many, if not 0
+	keyed   bool                      // knows its records by the lead's address
 	behave  func(c *call) error       // may be nil; see call
 	tune    func(c *worker.Connector) // changes the connector's settings
 	mu      sync.Mutex
@@ -339,6 +340,8 @@ func (r *remote) connector(p *process) worker.Connector {
 		c.Connector = eventClient{base}
 	case r.batch > 0:
 		c.Connector = batchClient{base}
+	case r.keyed:
+		c.Connector = keyedClient{base}
 	}
 	if r.tune != nil {
 		r.tune(&c)
@@ -372,6 +375,27 @@ func (b batchClient) PushBatch(ctx context.Context, items []connectors.Item) []c
 		results = append(results, connectors.Result{Ref: ref, Err: err})
 	}
 	return results
+}
+
+type keyedClient struct{ *client }
+
+func (k keyedClient) Key(l lead.Lead) string { return "key of " + lead.NormalEmail(l.Email) }
+
+// Push moves a record to the key of the lead's address, in one step as a mailing list does.
+func (k keyedClient) Push(ctx context.Context, change lead.Change, ref string) (string, error) {
+	if err := k.moment(ctx, string(change.Op), change, false); err != nil {
+		return "", err
+	}
+	r, key := k.remote, ""
+	r.mu.Lock()
+	r.calls = append(r.calls, string(change.Op))
+	delete(r.records, ref)
+	if change.Op != lead.Delete {
+		key = k.Key(change.Lead)
+		r.records[key] = record{change.Lead.ID, change.Lead.Revision, change.Lead.Email}
+	}
+	r.mu.Unlock()
+	return key, k.moment(ctx, string(change.Op), change, true)
 }
 
 func (c *client) Push(ctx context.Context, change lead.Change, ref string) (string, error) {

@@ -29,6 +29,9 @@ func newClock(ctx context.Context, client redis.UniversalClient, log *slog.Logge
 		if err == nil {
 			return c, nil
 		}
+		if redis.HasErrorPrefix(err, "WRONGPASS") || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "NOPERM") {
+			return nil, err // waiting does not help
+		}
 		if attempt == 0 {
 			log.Info("waiting for Redis", "error", err)
 		}

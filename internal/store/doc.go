@@ -20,8 +20,9 @@
 //	lr:{07}:d:NAME    zset: the same leads by the time they are due: now, after a retry's delay, or when a fence lapses
 //	lr:{07}:f:NAME    hash: ID -> token of the fence a worker holds while it pushes
 //	lr:{07}:p:NAME    zset: parked leads of a connector, by the time they were parked
+//	lr:{07}:keys      zset: HASH:ID, the leads that have their record at a keyed connector under a key
 //	lr:{07}:w         hash: NAME -> until when a worker is known to be awake for the shard
 //	lr:gates          hash: NAME -> the gate of a connector: open, or why and until when not
-//	lr:{limit:SCOPE}  what a vendor's limits have left
+//	lr:{limits}:*     the calls that count under a vendor's limits
 //	asynq:*           the jobs, as asynq lays them out
 package store

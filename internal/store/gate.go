@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -46,28 +47,61 @@ func (s *Store) Gates(ctx context.Context) (map[string]Gate, error) {
 	}
 	gates := make(map[string]Gate, len(texts))
 	for name, text := range texts {
-		var g Gate
-		if err := json.Unmarshal([]byte(text), &g); err != nil {
-			return nil, fmt.Errorf("store: gate of %s: %w", name, err)
+		if gates[name], err = decodeGate(name, text); err != nil {
+			return nil, err
 		}
-		gates[name] = g
 	}
 	return gates, nil
 }
 
-// SetGate replaces a connector's gate and tells every worker.
+// SetGate replaces a connector's gate, on an operator's word, and tells every worker.
 func (s *Store) SetGate(ctx context.Context, name string, g Gate) error {
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		if g.State == GateOpen {
+		if text := g.encode(); text == "" {
 			p.HDel(ctx, gatesKey, name)
 		} else {
-			text, _ := json.Marshal(g)
 			p.HSet(ctx, gatesKey, name, text)
 		}
 		p.Publish(ctx, bellChannel, GatesRing)
 		return nil
 	})
 	return wrapRedis(err)
+}
+
+// MoveGate replaces a connector's gate after what a worker saw, and tells every worker. An operator's pause stands
+// above all. It returns the gate as it is now.
+func (s *Store) MoveGate(ctx context.Context, name string, g Gate) (Gate, error) {
+	text, err := gateScript.Run(ctx, s.client, []string{gatesKey}, name, g.encode()).Text()
+	if err != nil {
+		return g, wrapRedis(err)
+	}
+	now, err := decodeGate(name, text)
+	if err != nil {
+		return g, err
+	}
+	return now, wrapRedis(s.client.Publish(ctx, bellChannel, GatesRing).Err())
+}
+
+// encode writes the gate, "" for an open one.
+func (g Gate) encode() string {
+	if g.State == GateOpen {
+		return ""
+	}
+	text, err := json.Marshal(g)
+	if err != nil {
+		panic("store: a gate always encodes: " + err.Error())
+	}
+	return string(text)
+}
+
+func decodeGate(name, text string) (g Gate, err error) {
+	if text == "" {
+		return g, nil
+	}
+	if err := json.Unmarshal([]byte(text), &g); err != nil {
+		return g, fmt.Errorf("store: gate of %s: %w", name, err)
+	}
+	return g, nil
 }
 
 // Probe reports whether this worker is the one to probe a connector; no other will be for the time given.
@@ -84,17 +118,17 @@ func (s *Store) EndProbe(ctx context.Context, name string) error {
 // Limits are a vendor's limits, counted over all workers; see connectors.Limits.
 type Limits struct {
 	Scope       string
+	RateScope   string
 	Concurrency int
 	Rate        int
 	Per         time.Duration
 }
 
-// Permit asks leave for one call, which counts as in flight for flight unless it is
-// prolonged. It answers 0, or how long to
-// wait before asking again. token must be new, and is handed back by EndCall.
+// Permit asks leave for one call, which counts as in flight for flight unless it is prolonged. It answers 0, or how
+// long to wait before asking again. token must be new, and is handed back by EndCall.
 func (s *Store) Permit(ctx context.Context, l Limits, token string, flight time.Duration) (time.Duration, error) {
 	now := s.clock.Now()
-	wait, err := permitScript.Run(ctx, s.pipe, limitKeys(l.Scope), now.UnixMilli(), token,
+	wait, err := permitScript.Run(ctx, s.pipe, []string{l.begun(), l.flying()}, now.UnixMilli(), token,
 		l.Concurrency, now.Add(flight).UnixMilli(), l.Rate, l.Per.Milliseconds()).Int64()
 	if err != nil {
 		return 0, wrapRedis(err)
@@ -104,7 +138,7 @@ func (s *Store) Permit(ctx context.Context, l Limits, token string, flight time.
 
 // ProlongCall lets a permitted call count as in flight for longer.
 func (s *Store) ProlongCall(ctx context.Context, l Limits, token string, flight time.Duration) error {
-	return wrapRedis(s.pipe.ZAddXX(ctx, limitKeys(l.Scope)[1], redis.Z{
+	return wrapRedis(s.pipe.ZAddXX(ctx, l.flying(), redis.Z{
 		Score: float64(s.clock.Now().Add(flight).UnixMilli()), Member: token,
 	}).Err())
 }
@@ -114,10 +148,10 @@ func (s *Store) EndCall(ctx context.Context, l Limits, token string) error {
 	if l.Concurrency == 0 {
 		return nil
 	}
-	return wrapRedis(s.pipe.ZRem(ctx, limitKeys(l.Scope)[1], token).Err())
+	return wrapRedis(s.pipe.ZRem(ctx, l.flying(), token).Err())
 }
 
-func limitKeys(scope string) []string {
-	key := "lr:{limit:" + scope + "}"
-	return []string{key + ":begun", key + ":flying"}
-}
+// begun and flying are the calls of the last window by when they began, and the calls in flight. All limits share a
+// slot: a call may be counted under two scopes in one step.
+func (l Limits) begun() string  { return "lr:{limits}:begun:" + cmp.Or(l.RateScope, l.Scope) }
+func (l Limits) flying() string { return "lr:{limits}:flying:" + l.Scope }

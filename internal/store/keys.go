@@ -24,6 +24,8 @@ func backlogKey(prefix, name string) string { return prefix + "b:" + name }
 func dueKey(prefix, name string) string     { return prefix + "d:" + name }
 func parkedKey(prefix, name string) string  { return prefix + "p:" + name }
 
+func keysKey(digest string) string { return prefixes[keyShard(digest)] + "keys" }
+
 // digest is a short name for a text that must not itself be stored.
 func digest(parts ...string) string {
 	h := sha256.New()

@@ -271,6 +271,12 @@ func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *I
 		}
 		after, differs, err := patch.Apply(before)
 		if err != nil {
+			// It may have been accepted before, on a lead that had room for it.
+			if kept, seen := s.pipe.HGet(ctx, prefixes[shard]+"a:"+id, key).Result(); key != "" && seen == nil {
+				if was, then, problem := keptAnswer(id, kept); problem == nil && was == fingerprint {
+					return then, nil
+				}
+			}
 			return lead.Lead{}, err
 		}
 		if !differs && key == "" {

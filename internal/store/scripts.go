@@ -24,6 +24,7 @@ var (
 	reopenScript  = shardScript("reopen")
 	ownScript     = shardScript("own")
 	permitScript  = redis.NewScript(source("permit"))
+	gateScript    = redis.NewScript(source("gate"))
 )
 
 func source(name string) string {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -173,14 +174,48 @@ func (s *Store) settle(ctx context.Context, c *Claim, verb Verb, at time.Time, h
 
 // Reopen makes good a push that went out although the fence was lost: the lead is pushed once more.
 func (s *Store) Reopen(ctx context.Context, c *Claim) error {
-	shard, _ := lead.ShardOf(c.Change.Lead.ID)
-	woken, err := s.run(ctx, reopenScript, shard, dueKey(prefixes[shard], c.Connector.Name),
-		c.Connector.Name, c.Change.Lead.ID, c.Record.encode(), c.Change.Lead.Revision, c.Record.Ref)
+	return s.reopen(ctx, c.Connector.Name, c.Change.Lead.ID, c.Record, c.Change.Lead.Revision)
+}
+
+func (s *Store) reopen(ctx context.Context, name, id string, record Record, revision int64) error {
+	shard, _ := lead.ShardOf(id)
+	woken, err := s.run(ctx, reopenScript, shard, dueKey(prefixes[shard], name), name, id, record.encode(), revision, record.Ref)
 	if err != nil {
 		return err
 	}
 	s.bell.owe(shard, woken...)
 	return nil
+}
+
+// UseKey notes, before it is pushed, that a lead has its record at a keyed connector under a key. Several leads may
+// have the same.
+func (s *Store) UseKey(ctx context.Context, name, key, id string) error {
+	digest := digest(name, key)
+	return wrapRedis(s.pipe.ZAdd(ctx, keysKey(digest), redis.Z{Member: digest + ":" + id}).Err())
+}
+
+// LeaveKey notes that a lead has no record under a key, or is about to lose it. It returns a lead that still has
+// its record there, "" if none does.
+func (s *Store) LeaveKey(ctx context.Context, name, key, id string) (other string, err error) {
+	digest := digest(name, key)
+	var others *redis.StringSliceCmd
+	_, err = s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZRem(ctx, keysKey(digest), digest+":"+id)
+		others = p.ZRangeByLex(ctx, keysKey(digest), &redis.ZRangeBy{Min: "[" + digest + ":", Max: "(" + digest + ";", Count: 1})
+		return nil
+	})
+	if err != nil {
+		return "", wrapRedis(err)
+	}
+	for _, member := range others.Val() {
+		other = strings.TrimPrefix(member, digest+":")
+	}
+	return other, nil
+}
+
+// PushAgain has a lead pushed to a connector once more, whatever a push under way may still report.
+func (s *Store) PushAgain(ctx context.Context, name, id string) error {
+	return s.reopen(ctx, name, id, Record{}, 0)
 }
 
 // Fence names a claim's fence.

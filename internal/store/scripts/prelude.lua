@@ -26,14 +26,25 @@ local function work(c, id)
   wake(c)
 end
 
+-- is_lapsed says whether an answer was kept for its day.
+local function is_lapsed(answer)
+  return now - tonumber((string.match(answer, '^%S+ (%d+)'))) >= 86400000
+end
+
 -- keep_answer keeps for a day, with the lead, how it was after a request with an idempotency key.
 local function keep_answer(id, key, fingerprint, doc)
-  call('HSET', p .. 'a:' .. id, key, fingerprint .. ' ' .. ARGV[2] .. ' ' .. doc)
-  call('EXPIRE', p .. 'a:' .. id, 86400)
+  local kept = p .. 'a:' .. id
+  if call('HLEN', kept) >= 16 then
+    for _, k in ipairs(call('HKEYS', kept)) do
+      if is_lapsed(call('HGET', kept, k)) then call('HDEL', kept, k) end
+    end
+  end
+  call('HSET', kept, key, fingerprint .. ' ' .. ARGV[2] .. ' ' .. doc)
+  call('EXPIRE', kept, 86400)
 end
 
 local function leading_number(s)
-  return tonumber(string.match(s, '^%d+'))
+  return tonumber((string.match(s, '^%d+'))) -- in gopher-lua a match that fails is no value, not nil
 end
 
 local function is_tombstone(doc)

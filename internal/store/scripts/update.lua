@@ -7,7 +7,7 @@ local doc = call('GET', p .. 'l:' .. id)
 if not doc or is_tombstone(doc) then return {'gone'} end
 if ARGV[9] ~= '' then
   local seen = call('HGET', p .. 'a:' .. id, ARGV[9])
-  if seen and now - tonumber(string.match(seen, '^%S+ (%d+)')) < 86400000 then return {'seen', seen} end
+  if seen and not is_lapsed(seen) then return {'seen', seen} end
 end
 if string.match(doc, '^%d+') ~= base then return {'conflict'} end
 if ARGV[9] ~= '' then keep_answer(id, ARGV[9], ARGV[10], ARGV[6]) end
