@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,6 +28,9 @@ name is there.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
+				if cmd.Flags().Changed("config") {
+					return errors.New("name one file: check FILE, or --config FILE")
+				}
 				if err := cmd.Flags().Set("config", args[0]); err != nil {
 					return err
 				}
@@ -48,8 +52,12 @@ name is there.`,
 				}
 				fmt.Fprintf(out, "%s (%s): %s\n", connector.Name, connector.Type, verdict)
 			}
-			for _, name := range c.MissingKeys {
-				fmt.Fprintf(out, "api key %q has no value: `leadrelay up` makes one, `leadrelay ingest` needs it\n", name)
+			for _, missing := range c.MissingKeys {
+				remedy := "set it for `leadrelay ingest`; `leadrelay up` leaves the key out"
+				if missing == madeByUp(c) {
+					remedy = "set it for `leadrelay ingest`; `leadrelay up` makes a key"
+				}
+				fmt.Fprintf(out, "api key %q has no value, since %s is not set: %s\n", missing.Name, missing.Variable, remedy)
 			}
 			if failed > 0 {
 				return fmt.Errorf("%d of %d connectors are not ready", failed, len(c.Connectors))

@@ -24,8 +24,7 @@ func TestMain(m *testing.M) {
 // TestP1AcceptedLeadsSurviveKill9 kills a whole `leadrelay up` in mid-load and starts it again: every lead that was
 // answered 2xx gets its one row.
 func TestP1AcceptedLeadsSurviveKill9(t *testing.T) {
-	engines(t, func(t *testing.T, both string) {
-		dir, engine, _ := strings.Cut(both, "\n")
+	engines(t, func(t *testing.T, dir, engine string) {
 		accepted := map[string]bool{}
 		for round := range 3 {
 			cmd, url := startProcess(t, dir, engine)

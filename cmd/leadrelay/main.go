@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -28,17 +30,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	if err := root.ExecuteContext(ctx); err != nil {
-		if !errors.Is(err, errReported) {
-			fmt.Fprintln(stderr, "leadrelay:", err)
-		}
-		return 1
+	understood := false // the command line was
+	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
 	}
-	return 0
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errors.New("told to stop before it was done")
+	}
+	fmt.Fprintln(stderr, "leadrelay:", strings.TrimSpace(err.Error()))
+	if !understood {
+		fmt.Fprintf(stderr, "usage: %s\n`%s --help` has examples\n", cmd.UseLine(), cmd.CommandPath())
+	}
+	return 1
 }
-
-// errReported ends a command that has said already what is wrong.
-var errReported = errors.New("reported")
 
 func commands() *cobra.Command {
 	root := &cobra.Command{
@@ -47,14 +53,45 @@ func commands() *cobra.Command {
 		Example: `  leadrelay up                      # everything in one process, on an embedded Redis
   leadrelay check                   # is config.yaml right?
   leadrelay status                  # what is behind, and why`,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().StringP("config", "c", "config.yaml", "the configuration file")
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		upCommand(), ingestCommand(), workerCommand(), checkCommand(),
-		statusCommand(), leadsCommand(), replayCommand(), pauseCommand(), resumeCommand(),
+		statusCommand(), leadsCommand(), replayCommand(), pauseCommand(), resumeCommand(), readyCommand(), benchCommand(), versionCommand(),
 	)
 	return root
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: `  leadrelay version`,
+		Args:    cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintln(cmd.OutOrStdout(), "leadrelay", version())
+		},
+	}
+}
+
+// version is that of the module, and the commit it was built from, as far as the build knows them.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	words := info.Main.Version
+	if words == "" {
+		words = "(devel)"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && !strings.Contains(words, s.Value[:12]) {
+			words += " " + s.Value[:12]
+		}
+	}
+	return words + " " + info.GoVersion
 }

@@ -21,7 +21,7 @@ import (
 // onStore runs an operator's verb on the store that the configuration names, or on the embedded one of a
 // running `leadrelay up`.
 func onStore(cmd *cobra.Command, do func(ctx context.Context, s *store.Store) error) error {
-	c, log, err := load(cmd, config.SkipFrontEnd(), config.SkipConnectors(), config.DefaultIfMissing())
+	c, log, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipConnectors())...)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func onStore(cmd *cobra.Command, do func(ctx context.Context, s *store.Store) er
 	if c.Redis.URL == "" {
 		url, running := embedded.Running(c.DataDir)
 		if !running {
-			return fmt.Errorf("no `leadrelay up` runs on data_dir %s; start it, or set redis.url", c.DataDir)
+			return fmt.Errorf("no `leadrelay up` runs on data_dir %s; start it, or set redis.url or LEADRELAY_REDIS_URL", c.DataDir)
 		}
 		at = embeddedRedis(url)
 	}
@@ -50,7 +50,26 @@ func known(s *store.Store, name string) error {
 	if slices.Contains(names, name) {
 		return nil
 	}
+	if len(names) == 0 {
+		return fmt.Errorf("there is no connector %q; the configuration has none", name)
+	}
 	return fmt.Errorf("there is no connector %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+// connectorNames completes the name of a connector in a shell.
+func connectorNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, _, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipConnectors())...)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, connector := range c.Connectors {
+		names = append(names, connector.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 type connectorStatus struct {
@@ -156,11 +175,14 @@ func leadsCommand() *cobra.Command {
 				}
 				for _, id := range ids {
 					found, err := s.Get(ctx, id)
+					if errors.Is(err, store.ErrNotFound) {
+						return fmt.Errorf("%s: there is no lead with this id; `leadrelay leads show EMAIL` finds one by its address", id)
+					}
 					if err != nil {
 						return err
 					}
 					if asJSON {
-						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(found); err != nil {
+						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(standing(found)); err != nil {
 							return err
 						}
 						continue
@@ -176,17 +198,26 @@ func leadsCommand() *cobra.Command {
 		Short:   "List the leads a connector refused, with the reasons",
 		Example: `  leadrelay leads parked newsletter`,
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: connectorNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
 				if err := known(s, args[0]); err != nil {
 					return err
 				}
-				all, err := s.Parked(ctx, args[0], 1000)
+				all, err := s.Parked(ctx, args[0], maxParked)
 				if err != nil {
 					return err
 				}
+				if len(all) == maxParked {
+					fmt.Fprintf(cmd.ErrOrStderr(), "leadrelay: there may be more than these %d; `leadrelay status` counts them\n", maxParked)
+				}
 				if asJSON {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
+					list := []leadStanding{}
+					for _, found := range all {
+						list = append(list, standing(found))
+					}
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
 				}
 				for _, found := range all {
 					for _, st := range found.Standings {
@@ -199,10 +230,67 @@ func leadsCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd := &cobra.Command{Use: "leads", Short: "Look at leads", Example: show.Example}
-	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd := &cobra.Command{
+		Use:     "leads",
+		Short:   "Look at leads",
+		Example: show.Example + "\n" + parked.Example,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q for %q; there are show and parked", args[0], cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON: of show an object for each lead, of parked a list")
 	cmd.AddCommand(show, parked)
 	return cmd
+}
+
+// maxParked is how many parked leads are listed.
+const maxParked = 1000
+
+// leadStanding is where a lead stands, as --json prints it: ids, no personal data.
+type leadStanding struct {
+	LeadID     string           `json:"lead_id"`
+	Revision   int64            `json:"revision"`
+	UpdatedAt  time.Time        `json:"updated_at"`
+	Deleted    bool             `json:"deleted"`
+	Connectors []standingWithin `json:"connectors"`
+}
+
+type standingWithin struct {
+	Name     string     `json:"name"`
+	State    string     `json:"state"`
+	Revision int64      `json:"synced_revision"`
+	RemoteID string     `json:"remote_id"`
+	Attempts int        `json:"attempts"`
+	Fault    string     `json:"fault,omitempty"`
+	Reason   string     `json:"reason,omitempty"`
+	LastAt   *time.Time `json:"last_outcome_at,omitempty"`
+	NextTry  *time.Time `json:"next_try,omitempty"`
+}
+
+func standing(found store.Found) leadStanding {
+	all := leadStanding{
+		LeadID: found.Lead.ID, Revision: found.Lead.Revision, UpdatedAt: found.Lead.Updated, Deleted: found.Deleted,
+		Connectors: []standingWithin{},
+	}
+	for _, st := range found.Standings {
+		within := standingWithin{
+			Name: st.Connector, State: string(st.State), Revision: st.Record.Synced, RemoteID: st.Record.Ref,
+			Attempts: st.Record.Attempts, Fault: st.Record.Fault, Reason: st.Record.Reason,
+		}
+		if at := st.Record.LastOutcome(); !at.IsZero() {
+			within.LastAt = &at
+		}
+		if st.Record.Next > 0 {
+			next := time.UnixMilli(st.Record.Next).UTC()
+			within.NextTry = &next
+		}
+		all.Connectors = append(all.Connectors, within)
+	}
+	return all
 }
 
 func showLead(cmd *cobra.Command, found store.Found) {
@@ -230,6 +318,8 @@ the connector refused. Pushing again what is in step does no harm.`,
 		Example: `  leadrelay replay newsletter lead_1j9v2k0c8m3n5p7q9r1s3t5
   leadrelay replay newsletter --parked`,
 		Args: cobra.MinimumNArgs(1),
+
+		ValidArgsFunction: connectorNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
 				name, ids := args[0], args[1:]
@@ -237,7 +327,7 @@ the connector refused. Pushing again what is in step does no harm.`,
 					return err
 				}
 				if parked == (len(ids) > 0) {
-					return errors.New("name the leads to push again, or give --parked")
+					return errors.New("name the leads to push again, or give --parked, one of both")
 				}
 				if parked {
 					n, err := s.ReplayParked(ctx, name, func(done int) { fmt.Fprintf(cmd.ErrOrStderr(), "\r%d leads", done) })
@@ -249,8 +339,10 @@ the connector refused. Pushing again what is in step does no harm.`,
 				}
 				for _, id := range ids {
 					if _, ok := lead.ShardOf(id); !ok {
-						return fmt.Errorf("%q is not a lead's id", id)
+						return fmt.Errorf("%q is not a lead's id, which begins with lead_; `leadrelay leads show EMAIL` tells it", id)
 					}
+				}
+				for _, id := range ids {
 					if err := s.Replay(ctx, name, id); err != nil {
 						return fmt.Errorf("%s: %w", id, err)
 					}
@@ -270,6 +362,8 @@ func pauseCommand() *cobra.Command {
 		Short:   "Stop pushing to a connector; its leads are kept",
 		Example: `  leadrelay pause newsletter`,
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: connectorNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return setGate(cmd, args[0], store.GatePaused, "paused by an operator")
 		},
@@ -282,6 +376,8 @@ func resumeCommand() *cobra.Command {
 		Short:   "Push to a connector again at once, whether it was paused, held or down",
 		Example: `  leadrelay resume newsletter`,
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: connectorNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return setGate(cmd, args[0], store.GateOpen, "")
 		},

@@ -1,6 +1,13 @@
 package main
 
 import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -25,7 +32,7 @@ beside one or more "leadrelay worker".`,
 			if c.Redis.URL == "" {
 				return errNoRedis
 			}
-			listener, err := listen(c.Listen)
+			listener, err := listen("listen", c.Listen)
 			if err != nil {
 				return err
 			}
@@ -37,8 +44,9 @@ beside one or more "leadrelay worker".`,
 			}
 			defer closeStore(s)
 			tellPersistence(ctx, s, log)
+			tellStopping(ctx, c, log)
 			log.Info("accepting leads", "address", listener.Addr().String(), "connectors", len(c.Connectors))
-			return serve(ctx, listener, newFrontEnd(c, s, newRegistry(s), log), c)
+			return serve(ctx, listener, newFrontEnd(c, s, newRegistry(s), log), c, log)
 		},
 	}
 }
@@ -68,20 +76,61 @@ the work and the vendors' limits.`,
 			}
 			defer closeStore(s)
 			tellPersistence(ctx, s, log)
+			tellStopping(ctx, c, log)
 			registry := newRegistry(s)
 			w := newWorker(c, s, registry, log)
 			group, ctx := errgroup.WithContext(ctx)
 			if c.Worker.Listen != "" {
-				listener, err := listen(c.Worker.Listen)
+				listener, err := listen("worker.listen", c.Worker.Listen)
 				if err != nil {
 					return err
 				}
 				pages := *c
 				pages.TLS = config.TLS{}
-				group.Go(func() error { return serve(ctx, listener, workerPages(s, registry), &pages) })
+				group.Go(func() error { return serve(ctx, listener, workerPages(s, registry), &pages, log) })
 			}
 			group.Go(func() error { return w.Run(ctx) })
 			return group.Wait()
+		},
+	}
+}
+
+func readyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ready [URL]",
+		Short: "Ask a running leadrelay on this machine whether it is ready",
+		Long: `Ask a running leadrelay whether it is ready, for a health check where there is no curl, such as in a container.
+Without a URL it asks for /readyz where the configuration says that up or ingest listens.`,
+		Example: `  leadrelay ready
+  leadrelay ready http://127.0.0.1:8081/readyz   # a worker with worker.listen`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var url string
+			if len(args) == 1 {
+				url = args[0]
+			} else {
+				c, _, err := load(cmd, orBuiltIn(cmd, config.AllowMissingKeys(), config.SkipConnectors())...)
+				if err != nil {
+					return err
+				}
+				url = baseURL(c, c.Listen) + "/readyz"
+			}
+			client := http.Client{
+				Timeout: 4 * time.Second,
+				// It asks its own machine, by an address that no certificate names, and sends nothing.
+				Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+			}
+			resp, err := client.Get(url)
+			if err != nil {
+				return fmt.Errorf("not ready: %w", err)
+			}
+			defer resp.Body.Close()
+			text, _ := io.ReadAll(io.LimitReader(resp.Body, 2048))
+			if resp.StatusCode != http.StatusOK {
+				return fmt.Errorf("not ready: %s: %s", resp.Status, strings.TrimSpace(string(text)))
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "ready")
+			return nil
 		},
 	}
 }

@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -33,33 +37,29 @@ On the first start it makes an API key and keeps it in data_dir.`,
 }
 
 func up(cmd *cobra.Command) (err error) {
-	c, log, err := load(cmd, config.AllowMissingKeys(), config.DefaultIfMissing())
+	c, log, err := load(cmd, orBuiltIn(cmd, config.AllowMissingKeys())...)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	listener, err := listen(c.Listen)
+	listener, err := listen("listen", c.Listen)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	ownKey, isNew, err := generatedKey(c)
-	if err != nil {
-		return err
-	}
 
 	ctx := cmd.Context()
+	tellStopping(ctx, c, log)
 	group, ctx := errgroup.WithContext(ctx)
 	at, description := c.Redis, "the Redis of redis.url"
 	if c.Redis.URL == "" {
-		start, cancel := context.WithTimeout(ctx, startTimeout)
-		server, err := embedded.Start(start, embedded.Options{Dir: c.DataDir, Engine: c.Redis.Engine, Log: log})
-		cancel()
+		// It takes as long as what it kept takes to load.
+		server, err := embedded.Start(ctx, embedded.Options{Dir: c.DataDir, Engine: c.Redis.Engine, Log: log})
 		if errors.Is(err, embedded.ErrInUse) {
-			return fmt.Errorf("data_dir %s: another leadrelay is running on it", c.DataDir)
+			return fmt.Errorf("data_dir: another leadrelay is running on %s; set data_dir or LEADRELAY_DATA_DIR to another folder", c.DataDir)
 		}
 		if err != nil {
-			return err
+			return inDataDir(err)
 		}
 		defer func() {
 			finish, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
@@ -76,6 +76,10 @@ func up(cmd *cobra.Command) (err error) {
 		})
 		at, description = embeddedRedis(server.URL()), server.Description()
 	}
+	key, isNew, err := ownKey(c, log) // by one process at a time: after the embedded Redis has taken the folder
+	if err != nil {
+		return err
+	}
 	s, err := openStore(ctx, at, c, log)
 	if err != nil {
 		return err
@@ -85,17 +89,45 @@ func up(cmd *cobra.Command) (err error) {
 
 	registry := newRegistry(s)
 	w := newWorker(c, s, registry, log)
-	group.Go(func() error { return serve(ctx, listener, newFrontEnd(c, s, registry, log), c) })
+	group.Go(func() error { return serve(ctx, listener, newFrontEnd(c, s, registry, log), c, log) })
 	group.Go(func() error { return w.Run(ctx) })
-	greet(cmd.OutOrStdout(), c, listener.Addr().String(), description, ownKey, isNew)
-	err = group.Wait()
+	greet(cmd.OutOrStdout(), c, listener.Addr().String(), description, key, isNew)
+	return group.Wait()
+}
+
+// inDataDir adds to an error what to do about the data directory, if it is at fault.
+func inDataDir(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("data_dir: %w; let the user that leadrelay runs as write there, or set data_dir or "+
+			"LEADRELAY_DATA_DIR to another folder", err)
+	}
 	return err
 }
 
-// generatedKey returns the API key that up made for itself, if a configured one has no value. It is made once
+// madeByUp is the key that up makes: the first full one without a value, or one of its own where none are configured.
+// A key for forms, which reads nothing, must not come to be one that does.
+func madeByUp(c *config.Config) config.MissingKey {
+	if len(c.APIKeys)+len(c.MissingKeys) == 0 {
+		return config.MissingKey{Name: "up", Scope: config.ScopeFull}
+	}
+	for _, missing := range c.MissingKeys {
+		if missing.Scope == config.ScopeFull {
+			return missing
+		}
+	}
+	return config.MissingKey{}
+}
+
+// ownKey adds the key that up makes to those of c and returns it, or "" if there is none to make. It is made once
 // and kept under data_dir, readable by its owner alone.
-func generatedKey(c *config.Config) (key string, isNew bool, err error) {
-	if len(c.MissingKeys) == 0 {
+func ownKey(c *config.Config, log *slog.Logger) (key string, isNew bool, err error) {
+	made := madeByUp(c)
+	for _, missing := range c.MissingKeys {
+		if missing != made {
+			log.Warn("an API key is left out: its variable is not set", "key", missing.Name, "variable", missing.Variable)
+		}
+	}
+	if made.Name == "" {
 		return "", false, nil
 	}
 	path := keyPath(c)
@@ -104,55 +136,80 @@ func generatedKey(c *config.Config) (key string, isNew bool, err error) {
 	if errors.Is(err, os.ErrNotExist) || err == nil && key == "" {
 		key, isNew = "lr_"+rand.Text(), true
 		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-			return "", false, fmt.Errorf("data_dir: %w", err)
+			return "", false, inDataDir(err)
 		}
 		err = os.WriteFile(path, []byte(key+"\n"), 0o600)
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("the API key cannot be kept: %w", err)
+		return "", false, fmt.Errorf("the API key cannot be kept: %w", inDataDir(err))
 	}
-	for _, name := range c.MissingKeys[:1] {
-		c.APIKeys = append(c.APIKeys, config.APIKey{Name: name, Key: connectors.Secret(key), Scope: config.ScopeFull})
-	}
+	c.APIKeys = append(c.APIKeys, config.APIKey{Name: made.Name, Key: connectors.Secret(key), Scope: made.Scope})
 	return key, isNew, nil
 }
 
 func keyPath(c *config.Config) string { return filepath.Join(c.DataDir, "api_key") }
 
-func greet(out io.Writer, c *config.Config, address, redis, ownKey string, isNew bool) {
-	scheme := "http"
-	if c.TLS.CertFile != "" {
-		scheme = "https"
+// greet says where everything is. A key is printed once, when it is made: standard output often ends up in a log.
+func greet(out io.Writer, c *config.Config, address, redis, key string, isNew bool) {
+	file := c.Path
+	if file == "" {
+		file = "built in, as there is no config.yaml here"
 	}
-	if host, port, ok := strings.Cut(address, "[::]:"); ok && host == "" {
-		address = "127.0.0.1:" + port
-	}
-	base := scheme + "://" + address
-	key := "YOUR_API_KEY"
+	base := baseURL(c, address)
 	fmt.Fprintf(out, "leadrelay is up\n\n")
 	fmt.Fprintf(out, "  leads API   %s/api/v1/leads\n", base)
 	fmt.Fprintf(out, "  ready?      %s/readyz\n", base)
 	fmt.Fprintf(out, "  metrics     %s/metrics\n", base)
+	fmt.Fprintf(out, "  settings    %s\n", file)
 	fmt.Fprintf(out, "  runs on     %s\n", redis)
 	for _, connector := range c.Connectors {
 		fmt.Fprintf(out, "  connector   %s (%s)\n", connector.Name, connector.Type)
 	}
-	if ownKey != "" {
-		key = ownKey
-		origin := "kept in"
-		if isNew {
-			origin = "made now, kept in"
+	bearer := "YOUR_API_KEY"
+	switch {
+	case isNew:
+		bearer = key
+		fmt.Fprintf(out, "  API key     %s (made now, kept in %s)\n", key, keyPath(c))
+	case key != "":
+		path := keyPath(c)
+		if absolute, err := filepath.Abs(path); err == nil {
+			path = absolute // the curl is pasted elsewhere
 		}
-		fmt.Fprintf(out, "  API key     %s (%s %s)\n", ownKey, origin, keyPath(c))
+		bearer = "$(cat " + shellWord(path) + ")"
+		fmt.Fprintf(out, "  API key     in %s\n", keyPath(c))
+	case len(c.APIKeys) > 0:
+		fmt.Fprintf(out, "  API key     %q of the settings\n", c.APIKeys[0].Name)
 	}
 	fmt.Fprintf(out, `
 Post a lead:
 
-  curl -X POST %s/api/v1/leads \
+  curl -X POST %s \
     -H "Authorization: Bearer %s" \
     -H "Content-Type: application/json" \
     -d '{"name": "John Doe", "email": "john@gmail.com", "source": "website", "note": "Might be interested in React course"}'
 
 Ctrl-C ends it in good order.
-`, base, key)
+`, shellWord(base+"/api/v1/leads"), bearer)
+}
+
+// baseURL is how a client on this machine reaches the address.
+func baseURL(c *config.Config, address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	scheme := "http"
+	if c.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// shellWord quotes a text for a shell where that reads anything but itself in it: zsh in the brackets of an IPv6
+// address, each of them in a space.
+func shellWord(text string) string {
+	if strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/:._-") == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,7 +27,7 @@ import (
 )
 
 // startTimeout is how long a process waits for its Redis before it gives up.
-const startTimeout = 30 * time.Second
+var startTimeout = 30 * time.Second
 
 // load reads the configuration the command's flags name and reports its warnings.
 func load(cmd *cobra.Command, options ...config.Option) (*config.Config, *slog.Logger, error) {
@@ -34,7 +36,15 @@ func load(cmd *cobra.Command, options ...config.Option) (*config.Config, *slog.L
 		return nil, nil, err
 	}
 	logTo := config.LogTo(func(l config.Log) *slog.Logger { return l.New(cmd.ErrOrStderr()) })
+	if path == "" {
+		return nil, nil, errors.New("--config: names no file")
+	}
 	c, err := config.Load(path, all.Kinds(), append(options, logTo)...)
+	if invalid := (*config.Invalid)(nil); errors.As(err, &invalid) {
+		for _, warning := range invalid.Warnings {
+			fmt.Fprintln(cmd.ErrOrStderr(), "leadrelay:", warning)
+		}
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -44,6 +54,14 @@ func load(cmd *cobra.Command, options ...config.Option) (*config.Config, *slog.L
 		log.Warn(warning)
 	}
 	return c, log, nil
+}
+
+// orBuiltIn adds DefaultIfMissing where the command line names no file: one that it names must be there.
+func orBuiltIn(cmd *cobra.Command, options ...config.Option) []config.Option {
+	if cmd.Flags().Changed("config") {
+		return options
+	}
+	return append(options, config.DefaultIfMissing())
 }
 
 // redisLogger hands the Redis client's log to ours. What it tells of failed connections is told again, with more
@@ -57,18 +75,29 @@ func (l redisLogger) Printf(_ context.Context, format string, args ...any) {
 // openStore connects to a Redis.
 func openStore(ctx context.Context, at config.Redis, c *config.Config, log *slog.Logger) (*store.Store, error) {
 	client := store.Connect(at.Options())
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	start, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	var list []store.Connector
 	for _, connector := range c.Connectors {
 		list = append(list, store.Connector{Name: connector.Name, Event: connector.Event})
 	}
-	s, err := store.New(ctx, client, list, log)
-	if err != nil {
-		client.Close()
+	s, err := store.New(start, client, list, log)
+	if err == nil {
+		return s, nil
+	}
+	defer client.Close()
+	if errors.Is(err, context.DeadlineExceeded) {
+		again, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if reason := client.Ping(again).Err(); reason != nil {
+			err = reason // it says more
+		}
+	}
+	if ctx.Err() != nil {
 		return nil, err
 	}
-	return s, nil
+	return nil, fmt.Errorf("redis.url: %w; see that a Redis runs there, and that address, password and database in "+
+		"redis.url or LEADRELAY_REDIS_URL are right", err)
 }
 
 func closeStore(s *store.Store) {
@@ -130,18 +159,34 @@ func newWorker(c *config.Config, s *store.Store, registry prometheus.Registerer,
 	return worker.New(list, worker.Options{Store: s, Log: log, Metrics: registry, Shutdown: c.ShutdownTimeout})
 }
 
-// listen binds the configured address, so that a wrong one is known before anything else starts.
-func listen(address string) (net.Listener, error) {
+// listen binds the address of a setting, so that a wrong one is known before anything else starts.
+func listen(setting, address string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w; is another leadrelay running? set listen or LEADRELAY_LISTEN to another address", err)
+	if err == nil {
+		return listener, nil
 	}
-	return listener, nil
+	variable := "LEADRELAY_" + strings.ToUpper(strings.ReplaceAll(setting, ".", "_"))
+	hint := "set %s or %s to an address of this machine"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = "is another leadrelay running? set %s or %s to another address"
+	case errors.Is(err, syscall.EACCES):
+		hint = "a port below 1024 needs the right to it (CAP_NET_BIND_SERVICE); set %s or %s to another address"
+	}
+	return nil, fmt.Errorf("%s: %w; "+hint, setting, err, setting, variable)
+}
+
+// tellStopping says, once ctx ends, what the wait is for.
+func tellStopping(ctx context.Context, c *config.Config, log *slog.Logger) {
+	context.AfterFunc(ctx, func() {
+		log.Info("stopping: what is in flight may finish; a second signal ends it at once", "within", c.ShutdownTimeout)
+	})
 }
 
 // serve answers HTTP on a listener until ctx ends, then lets requests in flight finish.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler, c *config.Config) error {
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, c *config.Config, log *slog.Logger) error {
 	server := ingest.Serving(handler)
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // broken handshakes and the like, with addresses
 	ended := make(chan error, 1)
 	go func() {
 		if c.TLS.CertFile != "" {

@@ -14,7 +14,7 @@ const module = "github.com/leadrelay/leadrelay/"
 // mayImport lists, for each room, the rooms its code (tests apart) may import. A room that ends in /* is any
 // folder below.
 var mayImport = map[string][]string{
-	"cmd/leadrelay":            {"ingest", "worker", "connectors", "connectors/all", "internal/config", "internal/embedded", "internal/lead", "internal/store"},
+	"cmd/leadrelay":            {"ingest", "worker", "connectors", "connectors/all", "internal/bench", "internal/config", "internal/embedded", "internal/lead", "internal/store"},
 	"ingest":                   {"internal/lead", "internal/store"},
 	"worker":                   {"connectors", "internal/lead", "internal/store"},
 	"connectors":               {"internal/lead"},
@@ -23,9 +23,11 @@ var mayImport = map[string][]string{
 	"connectors/*":             {"connectors", "internal/lead"},
 	"internal/lead":            {},
 	"internal/store":           {"internal/lead"},
+	"internal/bench":           {"internal/lead", "internal/store"},
 	"internal/config":          {"connectors", "internal/lead"},
 	"internal/embedded":        {},
 	"internal/redistest":       {},
+	"internal/rig":             {},
 	"internal/promises":        {},
 	"internal/rooms":           {},
 }
