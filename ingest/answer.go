@@ -47,10 +47,7 @@ func fail(w http.ResponseWriter, status int, code, message string) {
 	writeJSON(w, status, answer{Error: &code, Message: message})
 }
 
-var (
-	errCrowded = errors.New("too many requests at once")
-	errDefect  = errors.New("a defect of ours") // already logged
-)
+var errCrowded = errors.New("too many requests at once")
 
 // unavailable answers that the request may be sent again.
 func (s *server) unavailable(w http.ResponseWriter, err error) {
@@ -78,8 +75,6 @@ func (s *server) refuse(w http.ResponseWriter, err error) {
 	case errors.Is(err, store.ErrBusy):
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusConflict, "conflict", "the lead is being changed by other requests; send it again")
-	case errors.Is(err, errDefect):
-		fail(w, http.StatusInternalServerError, "internal", "the request failed unexpectedly; it may be sent again")
 	default:
 		s.unavailable(w, err)
 	}

@@ -65,7 +65,7 @@ func (w *recorder) WriteHeader(status int) {
 
 // limits bound what is in memory at once, and what one key may ask for.
 type limits struct {
-	under atomic.Int64 // requests under way, and store calls that were given up and have not ended
+	under atomic.Int64 // requests under way
 	most  int64
 	every rate.Limit
 	burst int
@@ -94,40 +94,9 @@ func (l *limits) enter() bool {
 
 func (l *limits) leave() { l.under.Add(-1) }
 
-// ask puts a call to the store and waits for it for storeTimeout: a command in go-redis's pipeline would wait much
-// longer for a Redis that hangs. A call that was given up ends by itself, may have its effect, and takes the place
-// of a request until then.
-func ask[T any](s *server, r *http.Request, call func(context.Context) (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
-	ended := make(chan result, 1)
-	go func() {
-		defer func() {
-			if recovered := recover(); recovered != nil {
-				s.tellDefect(recovered)
-				ended <- result{err: errDefect}
-			}
-		}()
-		value, err := call(ctx)
-		ended <- result{value, err}
-	}()
-	select {
-	case got := <-ended:
-		cancel()
-		return got.value, got.err
-	case <-ctx.Done():
-		s.limits.under.Add(1)
-		go func() {
-			<-ended
-			cancel()
-			s.limits.leave()
-		}()
-		var none T
-		return none, ctx.Err()
-	}
+// patient is the context of a request's calls to the store: it bounds what the request waits for Redis.
+func patient(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.Context(), storeTimeout)
 }
 
 // wait is 0 when the key may go on now, else how long until it may.

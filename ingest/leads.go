@@ -31,18 +31,10 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, _ string, key Ke
 	if !ok {
 		return
 	}
-	l, err := ask(s, r, func(ctx context.Context) (lead.Lead, error) {
-		defer done()
-		if !s.Dedupe {
-			return s.Store.Create(ctx, patch, once)
-		}
-		yield, err := s.turns.take(ctx, lead.NormalEmail(*patch.Email))
-		if err != nil {
-			return lead.Lead{}, err
-		}
-		defer yield()
-		return s.Store.CreateOrUpdate(ctx, patch, once)
-	})
+	defer done()
+	ctx, cancel := patient(r)
+	defer cancel()
+	l, err := s.accept(ctx, patch, once)
 	if err == nil && key.Scope < Full {
 		// Under dedupe the lead may have been there: a key that may read nothing is shown what it sent, not what
 		// others did.
@@ -55,6 +47,19 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, _ string, key Ke
 	s.metrics.accepted.WithLabelValues("create").Inc()
 	s.Log.Debug("lead accepted", "lead", l.ID, "revision", l.Revision, "key", key.Name)
 	writeLead(w, answer{Success: true, Message: "Lead added successfully"}, leadJSON(l, "created_at"))
+}
+
+// accept stores a new lead, or under dedupe what it changes of the one with its address.
+func (s *server) accept(ctx context.Context, patch lead.Patch, once *store.Idempotency) (lead.Lead, error) {
+	if !s.Dedupe {
+		return s.Store.Create(ctx, patch, once)
+	}
+	yield, err := s.turns.take(ctx, lead.NormalEmail(*patch.Email))
+	if err != nil {
+		return lead.Lead{}, err
+	}
+	defer yield()
+	return s.Store.CreateOrUpdate(ctx, patch, once)
 }
 
 func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key Key) {
@@ -71,15 +76,16 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key K
 	if !ok {
 		return
 	}
-	l, err := ask(s, r, func(ctx context.Context) (lead.Lead, error) {
-		defer done()
-		yield, err := s.turns.take(ctx, id)
-		if err != nil {
-			return lead.Lead{}, err
-		}
-		defer yield()
-		return s.Store.Update(ctx, id, patch, once)
-	})
+	defer done()
+	ctx, cancel := patient(r)
+	defer cancel()
+	yield, err := s.turns.take(ctx, id)
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	defer yield()
+	l, err := s.Store.Update(ctx, id, patch, once)
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -90,15 +96,15 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key K
 }
 
 func (s *server) delete(w http.ResponseWriter, r *http.Request, id string, key Key) {
-	_, err := ask(s, r, func(ctx context.Context) (none struct{}, err error) {
-		yield, err := s.turns.take(ctx, id)
-		if err != nil {
-			return none, err
-		}
-		defer yield()
-		return none, s.Store.Delete(ctx, id)
-	})
+	ctx, cancel := patient(r)
+	defer cancel()
+	yield, err := s.turns.take(ctx, id)
 	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	defer yield()
+	if err := s.Store.Delete(ctx, id); err != nil {
 		s.refuse(w, err)
 		return
 	}
@@ -108,7 +114,9 @@ func (s *server) delete(w http.ResponseWriter, r *http.Request, id string, key K
 }
 
 func (s *server) get(w http.ResponseWriter, r *http.Request, id string, _ Key) {
-	found, err := ask(s, r, func(ctx context.Context) (store.Found, error) { return s.Store.Get(ctx, id) })
+	ctx, cancel := patient(r)
+	defer cancel()
+	found, err := s.Store.Get(ctx, id)
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -138,20 +146,15 @@ func (s *server) list(w http.ResponseWriter, r *http.Request, _ string, _ Key) {
 		fail(w, http.StatusBadRequest, "bad_request", problem)
 		return
 	}
-	type page struct {
-		leads []lead.Lead
-		next  string
-	}
-	found, err := ask(s, r, func(ctx context.Context) (p page, err error) {
-		p.leads, p.next, err = s.Store.List(ctx, query)
-		return p, err
-	})
+	ctx, cancel := patient(r)
+	defer cancel()
+	leads, next, err := s.Store.List(ctx, query)
 	if err != nil {
 		s.refuse(w, err)
 		return
 	}
-	data := make([]json.RawMessage, len(found.leads))
-	for i, l := range found.leads {
+	data := make([]json.RawMessage, len(leads))
+	for i, l := range leads {
 		data[i] = leadJSON(l, "created_at", "updated_at", "revision")
 	}
 	writeJSON(w, http.StatusOK, struct {
@@ -160,7 +163,7 @@ func (s *server) list(w http.ResponseWriter, r *http.Request, _ string, _ Key) {
 		Data       []json.RawMessage `json:"data"`
 		NextCursor string            `json:"next_cursor"`
 		Message    string            `json:"message"`
-	}{true, "", data, found.next, strconv.Itoa(len(data)) + " leads"})
+	}{true, "", data, next, strconv.Itoa(len(data)) + " leads"})
 }
 
 func parseQuery(raw string) (q store.Query, problem string) {

@@ -3,7 +3,6 @@
 package ingest
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -102,16 +101,11 @@ func New(opts Options) http.Handler {
 	return router
 }
 
-// panicked answers a request that met a defect of ours.
+// panicked answers a request that met a defect of ours. What was panicked with may hold what a lead holds, so that
+// only its type is told, with the place.
 func (s *server) panicked(w http.ResponseWriter, _ *http.Request, recovered any) {
-	s.tellDefect(recovered)
-	s.refuse(w, errDefect)
-}
-
-// tellDefect logs a panic that was recovered here. What was panicked with may hold what a lead holds, so that only
-// its type is told, with the place.
-func (s *server) tellDefect(recovered any) {
 	s.Log.Error("a request failed unexpectedly", "panic", fmt.Sprintf("%T", recovered), "stack", string(debug.Stack()))
+	fail(w, http.StatusInternalServerError, "internal", "the request failed unexpectedly; it may be sent again")
 }
 
 // Serving returns an http.Server with sane limits for a handler of New.
@@ -128,7 +122,7 @@ func Serving(handler http.Handler) *http.Server {
 
 // ready says whether leads can be accepted, and what an accepted one survives.
 func (s *server) ready(w http.ResponseWriter, r *http.Request, _ httprouter.Params) {
-	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	ctx, cancel := patient(r)
 	defer cancel()
 	if err := s.Store.Ping(ctx); err != nil {
 		s.unavailable(w, err)

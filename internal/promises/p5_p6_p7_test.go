@@ -382,3 +382,42 @@ func TestP6OfTwoCallsToldToWaitTheLongerWaitIsObeyed(t *testing.T) {
 		t.Errorf("in step %s after it was asked to wait 4 s", waited)
 	}
 }
+
+func TestP6AnOperatorsPauseOutlastsWhatWorkersSee(t *testing.T) {
+	crm := newRemote("crm")
+	crm.tune = func(c *worker.Connector) {
+		c.Breaker = worker.Breaker{Failures: 1, Probe: 20 * time.Millisecond, ProbeMax: 20 * time.Millisecond}
+	}
+	g := newGate()
+	var well atomic.Bool
+	crm.behave = func(c *call) error {
+		if c.applied || well.Load() {
+			return nil
+		}
+		g.hold()
+		return fault(connectors.Remote, "crm: 503")
+	}
+	w := newWorld(t, redistest.Start(t), crm)
+	p := w.start(nil)
+	id := p.post(`{"email":"a@example.com"}`)
+	<-g.waiting
+	// Straight into Redis, so that the worker has not heard of it when its push fails.
+	if err := w.redis.Client(t, w.db).HSet(context.Background(), "lr:gates", "crm", `{"state":"paused"}`).Err(); err != nil {
+		t.Fatal(err)
+	}
+	close(g.open)
+	w.eventually("the failure noted", func() bool { return p.standing(id, "crm")["last_outcome"] != nil })
+	other := p.post(`{"email":"b@example.com"}`)
+	gates, err := p.store.Gates(context.Background())
+	if err != nil || gates["crm"].State != store.GatePaused {
+		t.Errorf("the gate is %+v (%v), want paused", gates["crm"], err)
+	}
+	well.Store(true)
+	if err := p.store.SetGate(context.Background(), "crm", store.Gate{}); err != nil {
+		t.Fatal(err)
+	}
+	p.inStep()
+	if len(crm.of(id)) != 1 || len(crm.of(other)) != 1 {
+		t.Errorf("after resume the crm has %+v", crm.records)
+	}
+}

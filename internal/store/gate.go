@@ -128,19 +128,18 @@ type Limits struct {
 // long to wait before asking again. token must be new, and is handed back by EndCall.
 func (s *Store) Permit(ctx context.Context, l Limits, token string, flight time.Duration) (time.Duration, error) {
 	now := s.clock.Now()
-	wait, err := permitScript.Run(ctx, s.pipe, []string{l.begun(), l.flying()}, now.UnixMilli(), token,
-		l.Concurrency, now.Add(flight).UnixMilli(), l.Rate, l.Per.Milliseconds()).Int64()
+	cmd, err := s.pipe.run(ctx, permitScript, []string{l.begun(), l.flying()}, now.UnixMilli(), token,
+		l.Concurrency, now.Add(flight).UnixMilli(), l.Rate, l.Per.Milliseconds())
 	if err != nil {
 		return 0, wrapRedis(err)
 	}
-	return time.Duration(wait) * time.Millisecond, nil
+	wait, err := cmd.Int64()
+	return time.Duration(wait) * time.Millisecond, wrapRedis(err)
 }
 
 // ProlongCall lets a permitted call count as in flight for longer.
 func (s *Store) ProlongCall(ctx context.Context, l Limits, token string, flight time.Duration) error {
-	return wrapRedis(s.pipe.ZAddXX(ctx, l.flying(), redis.Z{
-		Score: float64(s.clock.Now().Add(flight).UnixMilli()), Member: token,
-	}).Err())
+	return wrapRedis(s.pipe.do(ctx, redis.NewIntCmd(ctx, "zadd", l.flying(), "xx", s.clock.Now().Add(flight).UnixMilli(), token)))
 }
 
 // EndCall says that a permitted call is over.
@@ -148,7 +147,7 @@ func (s *Store) EndCall(ctx context.Context, l Limits, token string) error {
 	if l.Concurrency == 0 {
 		return nil
 	}
-	return wrapRedis(s.pipe.ZRem(ctx, l.flying(), token).Err())
+	return wrapRedis(s.pipe.do(ctx, redis.NewIntCmd(ctx, "zrem", l.flying(), token)))
 }
 
 // begun and flying are the calls of the last window by when they began, and the calls in flight. All limits share a

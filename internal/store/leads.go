@@ -20,7 +20,7 @@ type Idempotency struct {
 	Fingerprint string // tells one request from another; only its digest is stored
 }
 
-const idempotencyKept = 24 * time.Hour
+const keptSeconds = 24 * 60 * 60
 
 func (i *Idempotency) digests() (key, fingerprint string) {
 	if i == nil {
@@ -111,12 +111,9 @@ func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 	// step is missing, a repeat finds the lead by its address and the key there.
 	at := prefixes[keyShard(key)] + "k:" + key
 	noted := fingerprint + " - " + strconv.FormatInt(s.clock.Now().UnixMilli(), 10)
-	fresh, err := s.pipe.SetNX(ctx, at, noted, idempotencyKept).Result()
-	if err != nil {
-		return lead.Lead{}, wrapRedis(err)
-	}
-	if !fresh {
-		seen, err := s.pipe.Get(ctx, at).Result()
+	err := s.pipe.do(ctx, redis.NewStatusCmd(ctx, "set", at, noted, "ex", keptSeconds, "nx"))
+	if errors.Is(err, redis.Nil) {
+		seen, err := s.pipe.get(ctx, at)
 		if err != nil {
 			return lead.Lead{}, wrapRedis(err)
 		}
@@ -130,20 +127,22 @@ func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 		if made != "-" {
 			return s.answered(ctx, made, when, patch, key)
 		}
+	} else if err != nil {
+		return lead.Lead{}, wrapRedis(err)
 	}
 	l, err := s.createOrUpdate(ctx, patch, once)
 	if err != nil {
 		return lead.Lead{}, err
 	}
 	pointed := fingerprint + " " + l.ID + " " + strconv.FormatInt(l.Updated.UnixMilli(), 10)
-	return l, wrapRedis(s.pipe.Set(ctx, at, pointed, idempotencyKept).Err())
+	return l, wrapRedis(s.pipe.do(ctx, redis.NewStatusCmd(ctx, "set", at, pointed, "ex", keptSeconds)))
 }
 
 // answered returns the lead as it was when a request with a key made or changed it. Of a lead that was deleted
 // since, nothing was kept but what the request itself says.
 func (s *Store) answered(ctx context.Context, id string, at time.Time, patch lead.Patch, key string) (lead.Lead, error) {
 	shard, _ := lead.ShardOf(id)
-	kept, err := s.pipe.HGet(ctx, prefixes[shard]+"a:"+id, key).Result()
+	kept, err := s.pipe.hget(ctx, prefixes[shard]+"a:"+id, key)
 	if errors.Is(err, redis.Nil) {
 		l, _, err := patch.Apply(lead.Lead{ID: id, Revision: 1, Created: at, Updated: at})
 		return l, err
@@ -204,7 +203,7 @@ func (s *Store) createOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 // owner returns the id of the lead that owns an address. Where none does, or former does no more, a lead that has
 // the address becomes its owner, else the id of one that is yet to be created.
 func (s *Store) owner(ctx context.Context, address, former string, now time.Time) (string, error) {
-	owner, err := s.pipe.HGet(ctx, prefixes[emailShard(address)]+"own", emailDigest(address)).Result()
+	owner, err := s.pipe.hget(ctx, prefixes[emailShard(address)]+"own", emailDigest(address))
 	if err == nil && owner != former {
 		return owner, nil
 	}
@@ -226,8 +225,12 @@ func (s *Store) owner(ctx context.Context, address, former string, now time.Time
 // it is former.
 func (s *Store) own(ctx context.Context, address, proposed, former string) (string, error) {
 	shard := emailShard(address)
-	owner, err := ownScript.Run(ctx, s.pipe, []string{prefixes[shard] + "own"},
-		prefixes[shard], 0, 0, emailDigest(address), proposed, former).Text()
+	cmd, err := s.pipe.run(ctx, ownScript, []string{prefixes[shard] + "own"},
+		prefixes[shard], 0, 0, emailDigest(address), proposed, former)
+	if err != nil {
+		return "", wrapRedis(err)
+	}
+	owner, err := cmd.Text()
 	return owner, wrapRedis(err)
 }
 
@@ -244,7 +247,7 @@ func (s *Store) load(ctx context.Context, id string) (l lead.Lead, deleted bool,
 	if !ok {
 		return l, false, ErrNotFound
 	}
-	stored, err := s.pipe.Get(ctx, leadKey(prefixes[shard], id)).Result()
+	stored, err := s.pipe.get(ctx, leadKey(prefixes[shard], id))
 	if errors.Is(err, redis.Nil) {
 		return l, false, ErrNotFound
 	}
@@ -272,7 +275,7 @@ func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *I
 		after, differs, err := patch.Apply(before)
 		if err != nil {
 			// It may have been accepted before, on a lead that had room for it.
-			if kept, seen := s.pipe.HGet(ctx, prefixes[shard]+"a:"+id, key).Result(); key != "" && seen == nil {
+			if kept, unseen := s.pipe.hget(ctx, prefixes[shard]+"a:"+id, key); key != "" && unseen == nil {
 				if was, then, problem := keptAnswer(id, kept); problem == nil && was == fingerprint {
 					return then, nil
 				}

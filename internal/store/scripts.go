@@ -23,8 +23,8 @@ var (
 	replayScript  = shardScript("replay")
 	reopenScript  = shardScript("reopen")
 	ownScript     = shardScript("own")
-	permitScript  = redis.NewScript(source("permit"))
-	gateScript    = redis.NewScript(source("gate"))
+	permitScript  = newScript(source("permit"))
+	gateScript    = newScript(source("gate"))
 )
 
 func source(name string) string {
@@ -35,6 +35,12 @@ func source(name string) string {
 	return string(text)
 }
 
-func shardScript(name string) *redis.Script {
-	return redis.NewScript(prelude + source(name))
+// script is a redis.Script whose text can be sent, too.
+type script struct {
+	*redis.Script
+	text string
 }
+
+func newScript(text string) script { return script{redis.NewScript(text), text} }
+
+func shardScript(name string) script { return newScript(prelude + source(name)) }

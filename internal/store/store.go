@@ -37,8 +37,7 @@ type Connector struct {
 // Store is leadrelay's Redis. It is safe for concurrent use.
 type Store struct {
 	client redis.UniversalClient
-	pipe   redis.Cmdable // the same Redis; commands of concurrent callers share round trips
-	closer func() error
+	pipe   pipe // the same Redis
 	log    *slog.Logger
 
 	connectors atomic.Pointer[roster]
@@ -60,33 +59,16 @@ func New(ctx context.Context, client redis.UniversalClient, connectors []Connect
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
-	pipe, err := autoPipeline(client)
+	pipe, err := newPipe(client)
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
 	running, stop := context.WithCancel(context.Background())
-	s := &Store{client: client, pipe: pipe, closer: pipe.Close, log: log, clock: clock, stop: stop}
+	s := &Store{client: client, pipe: pipe, log: log, clock: clock, stop: stop}
 	s.SetConnectors(connectors)
 	s.bell = newBell(running, asynq.NewClientFromRedisClient(client), client, log)
 	go clock.keep(running, client)
 	return s, nil
-}
-
-// pipeliner is go-redis's AutoPipeliner.
-type pipeliner interface {
-	redis.Cmdable
-	Close() error
-}
-
-func autoPipeline(client redis.UniversalClient) (pipeliner, error) {
-	switch c := client.(type) {
-	case *redis.Client:
-		return c.AutoPipeline()
-	case *redis.ClusterClient:
-		return c.AutoPipeline()
-	default:
-		return nil, errors.New("unsupported kind of client")
-	}
 }
 
 // SetConnectors replaces the connectors that accepted changes are work for.
@@ -113,7 +95,7 @@ func (s *Store) Connectors() []Connector { return s.connectors.Load().list }
 func (s *Store) Close() error {
 	s.bell.close()
 	s.stop()
-	return s.closer()
+	return s.pipe.close()
 }
 
 // Ping says whether Redis answers.
@@ -126,16 +108,17 @@ func (s *Store) Client() redis.UniversalClient { return s.client }
 func (s *Store) Now() time.Time { return s.clock.Now() }
 
 // run runs a shard script on behalf of any key of the shard.
-func (s *Store) run(ctx context.Context, script *redis.Script, shard int, key string, args ...any) ([]string, error) {
+func (s *Store) run(ctx context.Context, run script, shard int, key string, args ...any) ([]string, error) {
 	now := s.clock.Now()
 	all := make([]any, 0, 3+len(args))
 	all = append(all, prefixes[shard], now.UnixMilli(), now.Add(awakeFor).UnixMilli())
 	all = append(all, args...)
-	answer, err := script.Run(ctx, s.pipe, []string{key}, all...).StringSlice()
+	cmd, err := s.pipe.run(ctx, run, []string{key}, all...)
 	if err != nil {
-		return nil, fmt.Errorf("redis: %w", err)
+		return nil, wrapRedis(err)
 	}
-	return answer, nil
+	answer, err := cmd.StringSlice()
+	return answer, wrapRedis(err)
 }
 
 // document splits what is stored under a lead's key.

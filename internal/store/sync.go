@@ -191,7 +191,7 @@ func (s *Store) reopen(ctx context.Context, name, id string, record Record, revi
 // have the same.
 func (s *Store) UseKey(ctx context.Context, name, key, id string) error {
 	digest := digest(name, key)
-	return wrapRedis(s.pipe.ZAdd(ctx, keysKey(digest), redis.Z{Member: digest + ":" + id}).Err())
+	return wrapRedis(s.pipe.do(ctx, redis.NewIntCmd(ctx, "zadd", keysKey(digest), 0, digest+":"+id)))
 }
 
 // LeaveKey notes that a lead has no record under a key, or is about to lose it. It returns a lead that still has
