@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/leadrelay/leadrelay/connectors"
@@ -39,9 +40,41 @@ type verdict struct {
 	until  time.Time       // for the gate
 }
 
+// call is one call of the remote, for one lead or for a batch. What it says of the connector counts once, however
+// many leads it carried.
+type call struct {
+	probe bool // sent ahead, to see whether the connector is well again
+	alone bool // it carried one lead
+
+	mu     sync.Mutex
+	failed bool
+	until  time.Time // how long the remote asks to wait
+}
+
+// first reports whether no other lead of the call has failed.
+func (c *call) first() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.failed
+	c.failed = true
+	return !was
+}
+
+// waitUntil is when the connector may be called again, by what every lead of the call was answered so far.
+func (c *call) waitUntil(now time.Time, throttle func() time.Duration, asked time.Duration) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.until.IsZero() {
+		c.until = now.Add(throttle())
+	}
+	if longer := now.Add(min(asked, maxThrottle)); longer.After(c.until) {
+		c.until = longer
+	}
+	return c.until
+}
+
 // after decides what follows from a push of a claim that failed with err at now. It is the one place that does.
-// probing is set when the connector is known to be in trouble, not this lead alone, and it was sent ahead.
-func (r *runner) after(c *store.Claim, err error, now time.Time, probing bool) verdict {
+func (r *runner) after(c *store.Claim, err error, now time.Time, this *call) verdict {
 	fault, wait := connectors.FaultOf(err)
 	record := c.Record
 	record.Fault = fault.String()
@@ -54,7 +87,7 @@ func (r *runner) after(c *store.Claim, err error, now time.Time, probing bool) v
 	switch fault {
 	case connectors.Throttled:
 		again.gate = store.GateWaiting
-		again.until = now.Add(r.throttle(wait))
+		again.until = this.waitUntil(now, func() time.Duration { return r.throttle(wait) }, wait)
 		again.at = again.until
 		again.record.State, again.record.Next = store.Retrying, again.until.UnixMilli()
 		return again
@@ -69,7 +102,8 @@ func (r *runner) after(c *store.Claim, err error, now time.Time, probing bool) v
 	}
 
 	// Remote, Unknown and everything nobody classified.
-	if probing {
+	if this.probe && r.gate.Load().Lead != c.Change.Lead.ID {
+		// The connector is known to be in trouble, and not this lead alone.
 		again.record, again.gate = record, store.GateDown
 		return again
 	}
@@ -86,7 +120,7 @@ func (r *runner) after(c *store.Claim, err error, now time.Time, probing bool) v
 	v := verdict{verb: store.Later, at: now.Add(max(r.Retry.delay(record.Attempts), min(wait, maxThrottle)))}
 	record.State, record.Next = store.Retrying, v.at.UnixMilli()
 	v.record = record
-	if r.failures.failed(c.Change.Lead.ID) >= r.Breaker.Failures && r.Breaker.Failures > 0 {
+	if this.first() && r.failures.failed(c.Change.Lead.ID, this.alone) >= r.Breaker.Failures && r.Breaker.Failures > 0 {
 		v.gate = store.GateDown
 	}
 	return v

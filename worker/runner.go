@@ -319,12 +319,12 @@ type streak struct {
 	lead  string // the only one that failed; "" when several did
 }
 
-func (s *streak) failed(lead string) (count int) {
+func (s *streak) failed(lead string, alone bool) (count int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.count++; s.count == 1 {
+	if s.count++; s.count == 1 && alone {
 		s.lead = lead
-	} else if s.lead != lead {
+	} else if s.lead != lead || !alone {
 		s.lead = ""
 	}
 	return s.count

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/leadrelay/leadrelay/connectors"
@@ -31,9 +32,16 @@ func (r *runner) sync(claims []*store.Claim, probe bool) (called bool) {
 		called = true
 		results := r.push(claims)
 		endCall()
+		more := make([]bool, len(claims))
+		var concluding sync.WaitGroup
+		this := &call{probe: probe, alone: len(claims) == 1}
+		for i, c := range claims {
+			concluding.Go(func() { more[i] = r.conclude(c, results[i], this) }) // in one round trip
+		}
+		concluding.Wait()
 		var changed []*store.Claim
 		for i, c := range claims {
-			if r.conclude(c, results[i], probe) {
+			if more[i] {
 				changed = append(changed, c)
 			}
 		}
@@ -49,7 +57,7 @@ func (r *runner) settledWithoutCall(c *store.Claim) bool {
 		left, err := r.leftOut(c)
 		switch {
 		case err != nil:
-			if !r.conclude(c, result{err: err}, false) {
+			if !r.conclude(c, result{err: err}, &call{}) {
 				return true
 			}
 			continue
@@ -242,7 +250,7 @@ func (r *runner) leaveKey(ctx context.Context, id, key string) (shared bool, err
 }
 
 // conclude records what became of a push. It reports whether the claim goes on with a newer change.
-func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
+func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 	now := r.store.Now()
 	id, revision := c.Change.Lead.ID, c.Change.Lead.Revision
 	if errors.Is(got.err, store.ErrFenceLost) {
@@ -288,7 +296,7 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 		r.afterSettle(c, more, err, true)
 		return false
 	}
-	v := r.after(c, got.err, now, probe && r.gate.Load().Lead != id)
+	v := r.after(c, got.err, now, this)
 	v.record.Sent = v.record.Sent || r.mayHaveApplied(got.err)
 	fault, reason := v.record.Fault, v.record.Reason
 	r.metrics.failed.WithLabelValues(r.Name, fault).Inc()
@@ -296,7 +304,7 @@ func (r *runner) conclude(c *store.Claim, got result, probe bool) (more bool) {
 	c.Record = v.record
 	if v.gate != store.GateOpen {
 		r.closeGate(v.gate, id, reason, v.until)
-		if probe {
+		if this.probe {
 			v.at = r.gate.Load().Until // behind those that were not tried yet
 		}
 	}
@@ -322,7 +330,7 @@ func (r *runner) mayHaveApplied(err error) bool {
 }
 
 // afterSettle gives up the claim's fence unless it goes on. Where the fence was lost although a call went out,
-// the remote may hold something older than the store: it is made good.
+// the remote may hold something older than the store: it is made good. Who was told of a delete needs no second.
 func (r *runner) afterSettle(c *store.Claim, more bool, err error, called bool) {
 	if more && err == nil {
 		if f := r.fenceOf(c); f != nil {
@@ -331,11 +339,16 @@ func (r *runner) afterSettle(c *store.Claim, more bool, err error, called bool) 
 		return
 	}
 	r.drop(c)
-	if errors.Is(err, store.ErrFenceLost) && called && (!r.Event || c.Change.Op == lead.Delete) {
-		r.log.Warn("a push outlived its fence; its lead is pushed again", "lead", c.Change.Lead.ID)
-		if err := r.retryRedis(func(ctx context.Context) error { return r.store.Reopen(ctx, c) }); err != nil {
-			r.log.Error("cannot make good a late push", "lead", c.Change.Lead.ID, "error", err)
-		}
+	if !errors.Is(err, store.ErrFenceLost) {
+		return
+	}
+	if !called || r.Event && c.Change.Op == lead.Delete {
+		r.log.Debug("a late answer changes nothing", "lead", c.Change.Lead.ID)
+		return
+	}
+	r.log.Warn("a push outlived its fence; its lead is pushed again", "lead", c.Change.Lead.ID)
+	if err := r.retryRedis(func(ctx context.Context) error { return r.store.Reopen(ctx, c) }); err != nil {
+		r.log.Error("cannot make good a late push", "lead", c.Change.Lead.ID, "error", err)
 	}
 }
 

@@ -459,3 +459,41 @@ func TestP2LeadsThatComeAndGoUnderOneAddressAtOnceEndInWhatIsLeft(t *testing.T) 
 		t.Errorf("the list has %+v, want one record for each of 4 addresses", list.records)
 	}
 }
+
+func TestP2AndP3ALateAnswerToADeleteTellsAnEventConnectorOfNoSecondDelete(t *testing.T) {
+	hook := newEventRemote("hook")
+	g := newGate()
+	var frozen atomic.Pointer[process]
+	hook.behave = func(c *call) error {
+		if !c.applied && c.process == frozen.Load() && c.change.Op == lead.Delete {
+			g.hold()
+			return c.ctx.Err()
+		}
+		return nil
+	}
+	w := newWorld(t, redistest.Start(t), hook)
+	freeze := make(chan struct{})
+	var stopped atomic.Bool
+	first := w.start(func(string, bool) bool {
+		if stopped.Load() {
+			<-freeze
+		}
+		return false
+	})
+	frozen.Store(first)
+	id := first.post(`{"email":"a@example.com"}`)
+	first.inStep()
+	first.remove(id)
+	<-g.waiting
+	stopped.Store(true) // its Redis commands hang from here: as SIGSTOP does
+	second := w.start(nil)
+	w.eventually("the second worker to take over", func() bool { return inStepNow(second, "hook") })
+	stopped.Store(false)
+	close(freeze)
+	close(g.open)
+	w.eventually("the late answer", func() bool { return strings.Contains(w.logs.String(), "a late answer changes nothing") })
+	second.inStep()
+	if got := hook.told(id); len(got) != 2 || got[1].op != lead.Delete || got[1].revision != 2 {
+		t.Errorf("the hook was told %+v, want the create and one delete", got)
+	}
+}

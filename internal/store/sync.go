@@ -174,12 +174,13 @@ func (s *Store) settle(ctx context.Context, c *Claim, verb Verb, at time.Time, h
 
 // Reopen makes good a push that went out although the fence was lost: the lead is pushed once more.
 func (s *Store) Reopen(ctx context.Context, c *Claim) error {
-	return s.reopen(ctx, c.Connector.Name, c.Change.Lead.ID, c.Record, c.Change.Lead.Revision)
+	return s.reopen(ctx, c.Connector, c.Change.Lead.ID, c.Record, c.Change.Lead.Revision)
 }
 
-func (s *Store) reopen(ctx context.Context, name, id string, record Record, revision int64) error {
+func (s *Store) reopen(ctx context.Context, c Connector, id string, record Record, revision int64) error {
 	shard, _ := lead.ShardOf(id)
-	woken, err := s.run(ctx, reopenScript, shard, dueKey(prefixes[shard], name), name, id, record.encode(), revision, record.Ref)
+	woken, err := s.run(ctx, reopenScript, shard, dueKey(prefixes[shard], c.Name),
+		c.Name, id, record.encode(), revision, record.Ref, flag(c.Event))
 	if err != nil {
 		return err
 	}
@@ -215,7 +216,7 @@ func (s *Store) LeaveKey(ctx context.Context, name, key, id string) (other strin
 
 // PushAgain has a lead pushed to a connector once more, whatever a push under way may still report.
 func (s *Store) PushAgain(ctx context.Context, name, id string) error {
-	return s.reopen(ctx, name, id, Record{}, 0)
+	return s.reopen(ctx, Connector{Name: name}, id, Record{}, 0)
 }
 
 // Fence names a claim's fence.

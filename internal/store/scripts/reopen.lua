@@ -1,9 +1,11 @@
 -- Makes good a push that went out after its fence was lost: the remote may now hold an older state, or a
 -- record of a lead that is deleted. The lead is pushed once more; a lead that is gone comes back as a
 -- tombstone, for this connector alone. ARGV: 4 connector, 5 id, 6 sync record, 7 revision, 8 the ref the late
--- push left, or ''. Answers woken.
+-- push left, or '', 9 '1' for an event connector: where the lead is still there, nothing older can hide what it was
+-- told since. Answers woken.
 local c, id = ARGV[4], ARGV[5]
 local doc = call('GET', p .. 'l:' .. id)
+if ARGV[9] == '1' and doc and not is_tombstone(doc) then return {} end
 if not doc then
   call('SET', p .. 'l:' .. id, (tonumber(ARGV[7]) + 1) .. ' D ' .. ARGV[2] .. ' reopened')
   call('HSET', p .. 's:' .. id, c, '0 ' .. string.match(ARGV[6], '^%d+ (.*)$'))
