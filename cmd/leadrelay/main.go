@@ -61,7 +61,7 @@ func commands() *cobra.Command {
 	root.PersistentFlags().StringP("config", "c", "config.yaml", "the configuration file")
 	root.AddCommand(
 		upCommand(), ingestCommand(), workerCommand(), checkCommand(),
-		statusCommand(), leadsCommand(), replayCommand(), pauseCommand(), resumeCommand(), readyCommand(), benchCommand(), versionCommand(),
+		statusCommand(), leadsCommand(), replayCommand(), pauseCommand(), resumeCommand(), readyCommand(), benchCommand(), receiveCommand(), versionCommand(),
 	)
 	return root
 }

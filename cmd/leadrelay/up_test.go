@@ -228,6 +228,24 @@ func TestUpTellsAWebhookOfEveryChange(t *testing.T) {
 	})
 }
 
+func TestReceivePrintsTheEventsOfAWebhook(t *testing.T) {
+	out := &output{}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"receive", "--listen", "127.0.0.1:0"}, out, out) }()
+	printed := regexp.MustCompile(`http://[^/]+/`)
+	wait(t, "receive to listen", func() bool { return printed.MatchString(out.String()) })
+	r := startUp(t, t.TempDir(), "in-process", fmt.Sprintf("  - {name: hook, type: webhook, settings: {url: %q, allow_private: true}}\n", printed.FindString(out.String())))
+	id := r.post(`{"email":"a@example.com"}`)
+	wait(t, "the event", func() bool {
+		return strings.Contains(out.String(), id+"_1_hook") && strings.Contains(out.String(), `"type": "lead.created"`)
+	})
+	cancel()
+	if code := <-ended; code != 0 {
+		t.Errorf("receive ended with %d: %s", code, out)
+	}
+}
+
 // TestOperatorsVerbs runs status, leads, pause, replay and resume beside a running up.
 func TestOperatorsVerbs(t *testing.T) {
 	engines(t, func(t *testing.T, dir, engine string) {
