@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
@@ -27,8 +28,11 @@ type runner struct {
 	batcher connectors.Batcher //
 
 	slots  chan struct{} // one value for each push that may begin
-	turn   sync.Mutex    // held by the round that claims next, so that freed slots gather for one claim
-	bell   chan struct{} // has a value when the queue has a job
+	tasks  chan []*store.Claim
+	quick  atomic.Bool               // the last push was
+	turn   sync.Mutex                // held by the round that claims next, so that freed slots gather for one claim
+	bell   chan struct{}             // has a value when the queue has a job
+	rounds [lead.Shards]atomic.Int32 // how often a round of a shard was asked for since it began
 	pushes sync.WaitGroup
 	base   context.Context // of pushes: outlives the jobs, ends when the worker gives up waiting
 
@@ -39,6 +43,7 @@ type runner struct {
 	probing   atomic.Bool
 
 	mu     sync.Mutex
+	ending bool // nothing new may begin
 	held   map[*store.Claim]*fence
 	flying map[string]bool // tokens of permitted calls
 }
@@ -52,7 +57,7 @@ func newRunner(c Connector, s *store.Store, log *slog.Logger, m *metrics) *runne
 	}
 	r := &runner{
 		Connector: c, store: s, log: log, metrics: m,
-		slots: make(chan struct{}, c.Concurrency), bell: make(chan struct{}, 1),
+		slots: make(chan struct{}, c.Concurrency), tasks: make(chan []*store.Claim), bell: make(chan struct{}, 1),
 		held: map[*store.Claim]*fence{}, flying: map[string]bool{},
 	}
 	r.keyed, _ = c.Connector.(connectors.Keyed)
@@ -88,6 +93,25 @@ func (r *runner) abilities() string {
 
 func (r *runner) begin(pushing context.Context) { r.base = pushing }
 
+// enter counts one more push or round that finish waits for, unless finish was called.
+func (r *runner) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending {
+		return false
+	}
+	r.pushes.Add(1)
+	return true
+}
+
+// finish lets nothing new begin and waits for what is under way.
+func (r *runner) finish() {
+	r.mu.Lock()
+	r.ending = true
+	r.mu.Unlock()
+	r.pushes.Wait()
+}
+
 // ring says that the queue has a job.
 func (r *runner) ring() {
 	select {
@@ -103,66 +127,100 @@ const (
 	roundFor = 30 * time.Second
 	// claimAtOnce bounds how many leads one claim takes for single pushes.
 	claimAtOnce = 32
+	// quickPush is a push after which leads are claimed ahead of free slots, and aheadFor how long they wait for one.
+	quickPush = 50 * time.Millisecond
+	aheadFor  = time.Second
 	// pushFor bounds a push or a batch, whatever the connector's own timeout.
 	pushFor = 2 * time.Minute
 )
 
 func newToken() string { return uuid.NewString() }
 
-// round pushes what is due of a shard until nothing is, or the gate closes.
+// round pushes what is due of a shard until nothing is, or the gate closes. Where a round of the shard is under way,
+// that one looks once more instead.
 func (r *runner) round(ctx context.Context, shard int) {
-	if ctx.Err() != nil {
+	// It counts as a push: asynq stops waiting for its handlers after a while, and what this still starts must end, too.
+	if ctx.Err() != nil || !r.enter() {
 		return
 	}
-	// asynq stops waiting for its handlers after a while: what this one still starts is waited for as well.
-	r.pushes.Add(1)
 	defer r.pushes.Done()
-	for end := time.Now().Add(roundFor); time.Now().Before(end); {
-		found, ok := r.claimAndPush(ctx, shard)
-		if !ok {
-			return
-		}
-		if !found {
-			return
-		}
+	if r.rounds[shard].Add(1) > 1 {
+		return
 	}
-	r.store.Ring(r.Name, shard)
+	end := time.Now().Add(roundFor)
+	for asked := int32(1); ; {
+		for found := true; found && time.Now().Before(end); {
+			found = r.claimAndPush(ctx, shard)
+		}
+		if r.rounds[shard].CompareAndSwap(asked, 0) {
+			break
+		}
+		asked = r.rounds[shard].Load()
+	}
+	if !time.Now().Before(end) {
+		r.store.Ring(r.Name, shard)
+	}
 }
 
-// claimAndPush waits for free slots, claims as many leads and begins to push them. ok is false when the round
-// is over for another reason than that nothing is due.
-func (r *runner) claimAndPush(ctx context.Context, shard int) (found, ok bool) {
+// claimAndPush waits for free slots, claims as many leads and begins to push them. It reports whether there were any.
+func (r *runner) claimAndPush(ctx context.Context, shard int) (found bool) {
 	r.turn.Lock()
 	defer r.turn.Unlock()
 	slots := r.takeSlots(ctx)
 	if slots == 0 {
-		return false, false
+		return false
 	}
 	if !r.pass() {
 		r.giveSlots(slots)
-		return false, false
+		return false
 	}
-	claims, err := r.claim(ctx, shard, slots)
+	n := slots
+	if r.quick.Load() {
+		n = claimAtOnce // slots will be free before the claims are old
+	}
+	claims, err := r.claim(ctx, shard, n)
 	if err != nil {
 		r.giveSlots(slots)
 		if ctx.Err() == nil {
 			r.log.Warn("cannot claim", "error", err)
 		}
-		return false, false
+		return false
 	}
 	if r.batcher != nil {
 		if len(claims) == 0 {
 			r.giveSlots(slots)
-			return false, true
+			return false
 		}
-		r.start(claims, false)
-		return true, true
+		r.start(claims)
+		return true
 	}
-	r.giveSlots(slots - len(claims))
-	for _, c := range claims {
-		r.start([]*store.Claim{c}, false)
+	r.giveSlots(max(0, slots-len(claims)))
+	for i, c := range claims {
+		if i >= slots && !r.waitForSlot(ctx) {
+			r.handBack(claims[i:], r.store.Now())
+			break
+		}
+		r.start([]*store.Claim{c})
 	}
-	return len(claims) > 0, true
+	return len(claims) > 0
+}
+
+// waitForSlot takes a slot, unless none is free for so long that claims would grow old.
+func (r *runner) waitForSlot(ctx context.Context) bool {
+	select {
+	case <-r.slots:
+		return true
+	default:
+	}
+	timeout := time.NewTimer(aheadFor)
+	defer timeout.Stop()
+	select {
+	case <-r.slots:
+		return true
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // takeSlots waits for a slot and takes as many others as are free; a batch needs but one. 0 when ctx ends.
@@ -267,13 +325,26 @@ func (r *runner) drop(c *store.Claim) {
 }
 
 // start pushes claims that go out together, in the one slot taken for them.
-func (r *runner) start(claims []*store.Claim, probe bool) {
-	r.pushes.Add(1)
-	go func() {
-		defer r.pushes.Done()
-		defer r.giveSlots(1)
-		r.sync(claims, probe)
-	}()
+func (r *runner) start(claims []*store.Claim) {
+	r.pushes.Add(1) // the round that starts it is under way
+	select {
+	case r.tasks <- claims:
+	default:
+		go r.pusher(claims)
+	}
+}
+
+// pusher pushes claims, and then what others start: its stack has grown by then.
+func (r *runner) pusher(claims []*store.Claim) {
+	for {
+		r.sync(claims, false)
+		r.pushes.Done()
+		select {
+		case claims = <-r.tasks:
+		case <-r.base.Done():
+			return
+		}
+	}
 }
 
 // probeIfDue sends one lead ahead when it is time to see whether the connector is well again: the one that is due
@@ -286,7 +357,9 @@ func (r *runner) probeIfDue(ctx context.Context) {
 	if !r.probing.CompareAndSwap(false, true) {
 		return
 	}
-	r.pushes.Add(1)
+	if !r.enter() {
+		return
+	}
 	go func() {
 		defer r.pushes.Done()
 		defer r.probing.Store(false)

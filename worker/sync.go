@@ -13,41 +13,63 @@ import (
 )
 
 // sync brings the remote up to the newest revision of each claimed lead, together where the connector takes
-// batches, and gives the fences back. It reports whether the remote was called.
+// batches, and gives the fences back. It reports whether the remote was called. Unless it is a probe, it is begun in
+// a slot, which is free again when the remote has answered.
 func (r *runner) sync(claims []*store.Claim, probe bool) (called bool) {
-	for len(claims) > 0 {
+	inSlot := !probe
+	for {
 		claims = slices.DeleteFunc(claims, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
+		if len(claims) > 0 && !probe && !r.pass() {
+			r.handBack(claims, r.store.Now())
+			claims = nil
+		}
+		if len(claims) > 0 && !probe && !inSlot {
+			<-r.slots
+			inSlot = true
+		}
+		endCall := func() {}
+		if len(claims) > 0 {
+			endCall, claims = r.permit(claims, probe)
+		}
+		var results []result
+		if len(claims) > 0 {
+			called = true
+			results = r.push(claims)
+			endCall()
+		}
+		if inSlot {
+			r.giveSlots(1)
+			inSlot = false
+		}
 		if len(claims) == 0 {
 			return called
 		}
-		if !probe && !r.pass() {
-			r.handBack(claims, r.store.Now())
-			return called
-		}
-		endCall, claims2 := r.permit(claims, probe)
-		if len(claims2) == 0 {
-			return called
-		}
-		claims = claims2
-		called = true
-		results := r.push(claims)
-		endCall()
-		more := make([]bool, len(claims))
-		var concluding sync.WaitGroup
-		this := &call{probe: probe, alone: len(claims) == 1}
-		for i, c := range claims {
-			concluding.Go(func() { more[i] = r.conclude(c, results[i], this) }) // in one round trip
-		}
-		concluding.Wait()
-		var changed []*store.Claim
-		for i, c := range claims {
-			if more[i] {
-				changed = append(changed, c)
-			}
-		}
-		claims = changed
+		claims = r.concludeAll(claims, results, probe)
 	}
-	return called
+}
+
+// concludeAll records what became of a call, in one round trip. It returns the claims that go on.
+func (r *runner) concludeAll(claims []*store.Claim, results []result, probe bool) []*store.Claim {
+	this := &call{probe: probe, alone: len(claims) == 1}
+	if this.alone {
+		if r.conclude(claims[0], results[0], this) {
+			return claims
+		}
+		return nil
+	}
+	more := make([]bool, len(claims))
+	var group sync.WaitGroup
+	for i, c := range claims {
+		group.Go(func() { more[i] = r.conclude(c, results[i], this) })
+	}
+	group.Wait()
+	var changed []*store.Claim
+	for i, c := range claims {
+		if more[i] {
+			changed = append(changed, c)
+		}
+	}
+	return changed
 }
 
 // settledWithoutCall settles what needs no call: the delete of a lead that was never sent, and a lead the
@@ -144,7 +166,9 @@ func (r *runner) push(claims []*store.Claim) []result {
 			results[i].ref, results[i].err = r.Connector.Connector.Push(r.fenceOf(claims[i]), items[k].Change, items[k].Ref)
 		}
 	}
-	r.metrics.latency.WithLabelValues(r.Name).Observe(time.Since(began).Seconds())
+	took := time.Since(began)
+	r.quick.Store(took < quickPush)
+	r.metrics.latency.WithLabelValues(r.Name).Observe(took.Seconds())
 	return results
 }
 

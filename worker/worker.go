@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
@@ -78,7 +79,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		background.Add(1)
 		go func() { defer background.Done(); do(backgroundCtx) }()
 	}
-	keep(func(ctx context.Context) { w.Store.Bell(ctx, w.rung) })
+	keep(func(bell context.Context) {
+		w.Store.Bell(bell, w.listening, func(job store.Job) { w.rung(ctx, job) }, w.readGates)
+	})
 	for _, r := range w.runners {
 		keep(r.keepFences)
 	}
@@ -93,7 +96,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	finished := make(chan struct{})
 	go func() {
 		for _, r := range w.runners {
-			r.pushes.Wait()
+			r.finish()
 		}
 		close(finished)
 	}()
@@ -109,16 +112,26 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// rung hears of a new job, or of a changed gate.
-func (w *Worker) rung(name string) {
-	if name == store.GatesRing {
-		for _, r := range w.runners {
-			r.readGate()
-		}
-		return
-	}
-	if r := w.runners[name]; r != nil {
+// listening hears the bell from now on: jobs that came before wait in the queues.
+func (w *Worker) listening() {
+	for _, r := range w.runners {
 		r.ring()
+	}
+}
+
+// rung hears of a new job and looks for its leads at once: the job itself arrives a few round trips later, for whoever
+// did not hear.
+func (w *Worker) rung(ctx context.Context, job store.Job) {
+	if r := w.runners[job.Connector]; r != nil && job.Shard >= 0 && job.Shard < lead.Shards {
+		go r.round(ctx, job.Shard)
+		r.ring()
+	}
+}
+
+// readGates hears of a gate that changed.
+func (w *Worker) readGates() {
+	for _, r := range w.runners {
+		r.readGate()
 	}
 }
 

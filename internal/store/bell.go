@@ -14,7 +14,7 @@ import (
 // TaskType is the asynq type of all jobs.
 const TaskType = "sync"
 
-// bellChannel carries the names of connectors whose queue has a new job.
+// bellChannel carries each new job, for workers that listen, as its Job's text.
 const bellChannel = "lr:bell"
 
 // Job is a job's payload: a wake-up call that carries no data. It says that leads of a shard wait for a
@@ -87,18 +87,24 @@ func (b *bell) enqueue() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	ring := map[string]bool{}
-	for job := range jobs {
-		payload, _ := json.Marshal(job)
-		task := asynq.NewTask(TaskType, payload)
-		if _, err := b.client.EnqueueContext(ctx, task, asynq.Queue(job.Connector), asynq.MaxRetry(0), asynq.Timeout(jobTimeout)); err != nil {
+	payloads := make(map[Job][]byte, len(jobs))
+	// The bell first: a worker that hears it is there before the job is.
+	_, err := b.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for job := range jobs {
+			payloads[job], _ = json.Marshal(job)
+			p.Publish(ctx, bellChannel, payloads[job])
+		}
+		return nil
+	})
+	for job, payload := range payloads {
+		if err == nil {
+			_, err = b.client.EnqueueContext(ctx, asynq.NewTask(TaskType, payload),
+				asynq.Queue(job.Connector), asynq.MaxRetry(0), asynq.Timeout(jobTimeout))
+		}
+		if err != nil {
 			b.log.Warn("a job could not be enqueued; the sweeper will find its work", "connector", job.Connector, "error", err)
 			return
 		}
-		ring[job.Connector] = true
-	}
-	for name := range ring {
-		b.redis.Publish(ctx, bellChannel, name)
 	}
 }
 
@@ -111,11 +117,14 @@ func (b *bell) close() {
 	<-b.done
 }
 
-// Bell calls rung with the name of each connector whose queue has a new job, until ctx ends. While Redis is
-// away nothing is heard: whoever listens also looks by itself from time to time.
-func (s *Store) Bell(ctx context.Context, rung func(connector string)) {
+// Bell calls listening once it hears, rung with each new job, and gates when a gate changed, until ctx ends. While Redis is away nothing is
+// heard: whoever listens also looks by itself from time to time.
+func (s *Store) Bell(ctx context.Context, listening func(), rung func(Job), gates func()) {
 	subscription := s.client.Subscribe(ctx, bellChannel)
 	defer subscription.Close()
+	if _, err := subscription.Receive(ctx); err == nil {
+		listening()
+	}
 	messages := subscription.Channel()
 	for {
 		select {
@@ -125,7 +134,13 @@ func (s *Store) Bell(ctx context.Context, rung func(connector string)) {
 			if !ok {
 				return
 			}
-			rung(m.Payload)
+			var job Job
+			switch {
+			case m.Payload == gatesRing:
+				gates()
+			case json.Unmarshal([]byte(m.Payload), &job) == nil:
+				rung(job)
+			}
 		}
 	}
 }
@@ -133,5 +148,5 @@ func (s *Store) Bell(ctx context.Context, rung func(connector string)) {
 // Ring enqueues a job for a connector's leads of one shard.
 func (s *Store) Ring(connector string, shard int) { s.bell.owe(shard, connector) }
 
-// GatesRing is what Bell calls rung with when a gate changed.
-const GatesRing = "*"
+// gatesRing is the bell's word for a gate that changed.
+const gatesRing = "gates"

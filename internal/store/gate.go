@@ -62,7 +62,7 @@ func (s *Store) SetGate(ctx context.Context, name string, g Gate) error {
 		} else {
 			p.HSet(ctx, gatesKey, name, text)
 		}
-		p.Publish(ctx, bellChannel, GatesRing)
+		p.Publish(ctx, bellChannel, gatesRing)
 		return nil
 	})
 	return wrapRedis(err)
@@ -79,7 +79,7 @@ func (s *Store) MoveGate(ctx context.Context, name string, g Gate) (Gate, error)
 	if err != nil {
 		return g, err
 	}
-	return now, wrapRedis(s.client.Publish(ctx, bellChannel, GatesRing).Err())
+	return now, wrapRedis(s.client.Publish(ctx, bellChannel, gatesRing).Err())
 }
 
 // encode writes the gate, "" for an open one.
