@@ -421,3 +421,45 @@ func TestP6AnOperatorsPauseOutlastsWhatWorkersSee(t *testing.T) {
 		t.Errorf("after resume the crm has %+v", crm.records)
 	}
 }
+
+func TestP5TheOldestChangeCountsFromWhenItWasAcceptedHoweverOftenItWasTried(t *testing.T) {
+	crm := newRemote("crm")
+	var failing atomic.Bool
+	failing.Store(true)
+	g := newGate()
+	crm.behave = func(c *call) error {
+		if c.applied || !failing.Load() {
+			return nil
+		}
+		g.hold()
+		return fault(connectors.Remote, "crm: 503")
+	}
+	w := newWorld(t, redistest.Start(t), crm)
+	p := w.start(nil)
+	p.shutdown()
+	id := p.post(`{"email":"a@example.com"}`)
+	found, err := p.store.Get(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	oldest := func(when string) {
+		t.Helper()
+		totals, err := p.store.Totals(context.Background(), []string{"crm"})
+		if err != nil || totals["crm"].Backlog != 1 || !totals["crm"].Oldest.Equal(found.Lead.Created) {
+			t.Errorf("%s: got %+v (%v), want one lead since %s", when, totals["crm"], err, found.Lead.Created)
+		}
+	}
+	oldest("before it was tried")
+	second := w.start(nil)
+	<-g.waiting
+	oldest("while it is pushed")
+	close(g.open)
+	w.eventually("it to wait for a retry", func() bool { return second.standing(id, "crm")["state"] == "retrying" })
+	oldest("after it failed")
+	failing.Store(false)
+	second.inStep()
+	totals, err := p.store.Totals(context.Background(), []string{"crm"})
+	if err != nil || totals["crm"] != (store.Totals{}) {
+		t.Errorf("in step: got %+v (%v)", totals["crm"], err)
+	}
+}

@@ -14,11 +14,12 @@
 //	lr:{07}:a:ID      hash: idempotency key -> the answer given, for a day
 //	lr:{07}:k:KEY     idempotency key of a create -> the lead it made, for a day
 //	lr:{07}:ids       zset: all ids of the shard, by name and so by age
-//	lr:{07}:email     zset: HASH:ID, the leads of an address
+//	lr:{07}:e:HASH    zset: the ids of the leads of an address
 //	lr:{07}:own       hash: HASH -> ID, the lead that owns an address under dedupe
-//	lr:{07}:b:NAME    zset: the backlog of a connector, leads not in step, by the time the oldest change was accepted
-//	lr:{07}:d:NAME    zset: the same leads by the time they are due: now, after a retry's delay, or when a fence lapses
-//	lr:{07}:f:NAME    hash: ID -> token of the fence a worker holds while it pushes
+//	lr:{07}:d:NAME    zset: the backlog of a connector, leads not in step, by the time they are due: when their change was
+//	                  accepted, after a retry's delay, or when a fence lapses
+//	lr:{07}:b:NAME    zset: those of them that were tried, by the time the oldest change was accepted
+//	lr:{07}:f:NAME    hash: ID -> "TOKEN SINCE", the fence a worker holds while it pushes, and since when the lead waits
 //	lr:{07}:p:NAME    zset: parked leads of a connector, by the time they were parked
 //	lr:{07}:keys      zset: HASH:ID, the leads that have their record at a keyed connector under a key
 //	lr:{07}:w         hash: NAME -> until when a worker is known to be awake for the shard

@@ -18,11 +18,12 @@ var prefixes = func() (all [lead.Shards]string) {
 
 const gatesKey = "lr:gates"
 
-func leadKey(prefix, id string) string      { return prefix + "l:" + id }
-func syncKey(prefix, id string) string      { return prefix + "s:" + id }
-func backlogKey(prefix, name string) string { return prefix + "b:" + name }
-func dueKey(prefix, name string) string     { return prefix + "d:" + name }
-func parkedKey(prefix, name string) string  { return prefix + "p:" + name }
+func leadKey(prefix, id string) string     { return prefix + "l:" + id }
+func syncKey(prefix, id string) string     { return prefix + "s:" + id }
+func triedKey(prefix, name string) string  { return prefix + "b:" + name }
+func fencesKey(prefix, name string) string { return prefix + "f:" + name }
+func dueKey(prefix, name string) string    { return prefix + "d:" + name }
+func parkedKey(prefix, name string) string { return prefix + "p:" + name }
 
 func keysKey(digest string) string { return prefixes[keyShard(digest)] + "keys" }
 

@@ -463,22 +463,17 @@ func (s *Store) List(ctx context.Context, q Query) (leads []lead.Lead, next stri
 
 // newest returns the newest ids before one, over all shards.
 func (s *Store) newest(ctx context.Context, email, before string, limit int) ([]string, error) {
-	key, from, upTo, cut := "ids", "-", "+", 0
+	key, upTo := "ids", "+"
+	if email != "" {
+		key = "e:" + emailDigest(email)
+	}
 	if before != "" {
 		upTo = "(" + before
-	}
-	if email != "" {
-		hash := emailDigest(email) + ":"
-		key, from, cut = "email", "["+hash, len(hash)
-		upTo = "(" + hash + before
-		if before == "" {
-			upTo = "(" + hash + "~" // sorts after every id
-		}
 	}
 	var pages [lead.Shards]*redis.StringSliceCmd
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for shard := range pages {
-			pages[shard] = p.ZRevRangeByLex(ctx, prefixes[shard]+key, &redis.ZRangeBy{Min: from, Max: upTo, Count: int64(limit)})
+			pages[shard] = p.ZRevRangeByLex(ctx, prefixes[shard]+key, &redis.ZRangeBy{Min: "-", Max: upTo, Count: int64(limit)})
 		}
 		return nil
 	})
@@ -487,9 +482,7 @@ func (s *Store) newest(ctx context.Context, email, before string, limit int) ([]
 	}
 	var ids []string
 	for _, page := range pages {
-		for _, member := range page.Val() {
-			ids = append(ids, member[cut:])
-		}
+		ids = append(ids, page.Val()...)
 	}
 	sort.Sort(sort.Reverse(sort.StringSlice(ids)))
 	return ids[:min(len(ids), limit)], nil

@@ -392,20 +392,26 @@ type Totals struct {
 	Oldest  time.Time // when the oldest change of the backlog was accepted; zero if there is none
 }
 
+// dueSkew is how far back work for now is dated; see scripts/prelude.lua.
+const dueSkew = time.Second
+
 // Totals reads the totals of connectors, by name.
 func (s *Store) Totals(ctx context.Context, names []string) (map[string]Totals, error) {
 	type read struct {
 		backlog, parked *redis.IntCmd
-		oldest          *redis.ZSliceCmd
+		due, tried      *redis.ZSliceCmd
+		fences          *redis.StringSliceCmd
 	}
 	reads := map[string][]read{}
 	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, name := range names {
 			for _, prefix := range prefixes {
 				reads[name] = append(reads[name], read{
-					p.ZCard(ctx, backlogKey(prefix, name)),
+					p.ZCard(ctx, dueKey(prefix, name)),
 					p.ZCard(ctx, parkedKey(prefix, name)),
-					p.ZRangeWithScores(ctx, backlogKey(prefix, name), 0, 0),
+					p.ZRangeWithScores(ctx, dueKey(prefix, name), 0, 0),
+					p.ZRangeWithScores(ctx, triedKey(prefix, name), 0, 0),
+					p.HVals(ctx, fencesKey(prefix, name)),
 				})
 			}
 		}
@@ -414,15 +420,31 @@ func (s *Store) Totals(ctx context.Context, names []string) (map[string]Totals, 
 	if err != nil {
 		return nil, wrapRedis(err)
 	}
+	now := s.clock.Now()
 	totals := map[string]Totals{}
 	for name, shards := range reads {
 		var t Totals
+		waitsSince := func(at time.Time) {
+			if t.Oldest.IsZero() || at.Before(t.Oldest) {
+				t.Oldest = at.UTC()
+			}
+		}
 		for _, r := range shards {
 			t.Backlog += r.backlog.Val()
 			t.Parked += r.parked.Val()
-			for _, z := range r.oldest.Val() {
-				if at := time.UnixMilli(int64(z.Score)).UTC(); t.Oldest.IsZero() || at.Before(t.Oldest) {
-					t.Oldest = at
+			for _, z := range r.due.Val() {
+				// A time to come is that of a retry or a fence, and those tell since when they wait.
+				if at := time.UnixMilli(int64(z.Score)); !at.After(now) {
+					waitsSince(at.Add(dueSkew))
+				}
+			}
+			for _, z := range r.tried.Val() {
+				waitsSince(time.UnixMilli(int64(z.Score)))
+			}
+			for _, fence := range r.fences.Val() {
+				_, since, _ := strings.Cut(fence, " ")
+				if ms, err := strconv.ParseInt(since, 10, 64); err == nil {
+					waitsSince(time.UnixMilli(ms))
 				}
 			}
 		}

@@ -4,19 +4,21 @@
 -- out), and for an event connector the next revision and how the lead then was. Finding nothing due, it notes
 -- that nobody is awake, so that the next change wakes a worker.
 local c = ARGV[4]
-local ids = call('ZRANGEBYSCORE', p .. 'd:' .. c, '-inf', now, 'LIMIT', 0, ARGV[6])
-if #ids == 0 then
+local due = call('ZRANGEBYSCORE', p .. 'd:' .. c, '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[6])
+if #due == 0 then
   call('HDEL', p .. 'w', c)
   return {}
 end
 call('HSET', p .. 'w', c, awake)
 local claims = {}
-for _, id in ipairs(ids) do
+for i = 1, #due, 2 do
+  local id = due[i]
   local doc = call('GET', p .. 'l:' .. id)
   if doc then
     call('ZADD', p .. 'd:' .. c, ARGV[5], id)
     local lapsed = call('HGET', p .. 'f:' .. c, id)
-    call('HSET', p .. 'f:' .. c, id, ARGV[7])
+    local since = lapsed and string.match(lapsed, ' (%d+)$') or call('ZSCORE', p .. 'b:' .. c, id) or due[i + 1] + skew
+    call('HSET', p .. 'f:' .. c, id, string.format('%s %.0f', ARGV[7], since))
     local record = call('HGET', p .. 's:' .. id, c) or ''
     local event, was = '', ''
     if ARGV[8] == '1' and not is_tombstone(doc) then

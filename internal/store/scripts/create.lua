@@ -10,7 +10,7 @@ end
 if not call('SET', p .. 'l:' .. id, ARGV[5], 'NX') then return {'exists'} end
 if key ~= '' and with_lead then keep_answer(id, key, ARGV[8], ARGV[5]) end
 call('ZADD', p .. 'ids', 0, id)
-call('ZADD', p .. 'email', 0, ARGV[6] .. ':' .. id)
+call('ZADD', p .. 'e:' .. ARGV[6], 0, id)
 for i = 10, #ARGV do work(ARGV[i], id) end
 table.insert(woken, 1, 'created')
 return woken

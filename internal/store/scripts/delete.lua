@@ -15,9 +15,9 @@ if revision ~= tonumber(ARGV[5]) then return {'conflict'} end
 call('SET', p .. 'l:' .. id, string.format('%d D %s %s', revision + 1, ARGV[2], ARGV[7]))
 call('DEL', p .. 'v:' .. id, p .. 'a:' .. id)
 call('ZREM', p .. 'ids', id)
-call('ZREM', p .. 'email', ARGV[6] .. ':' .. id)
+call('ZREM', p .. 'e:' .. ARGV[6], id)
 for i = 8, #ARGV do
-  if call('ZSCORE', p .. 'b:' .. ARGV[i], id) then call('HSETNX', p .. 's:' .. id, ARGV[i], '0 {}') end
+  if call('ZSCORE', p .. 'd:' .. ARGV[i], id) then call('HSETNX', p .. 's:' .. id, ARGV[i], '0 {}') end
 end
 local concerned = call('HKEYS', p .. 's:' .. id)
 for _, c in ipairs(concerned) do

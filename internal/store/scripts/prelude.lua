@@ -19,11 +19,17 @@ local function wake(c)
   end
 end
 
--- work puts lead id on the backlog of connector c, due at once unless it already waits or is being pushed.
+-- work makes lead id due at once for connector c, unless it already waits or is being pushed.
 local function work(c, id)
-  call('ZADD', p .. 'b:' .. c, 'NX', now, id)
   call('ZADD', p .. 'd:' .. c, 'NX', now - skew, id)
   wake(c)
+end
+
+-- held_since tells since when a lead that is fenced by this token waits for connector c: when the oldest change that
+-- the connector lacks was accepted. nil where the fence is another's.
+local function held_since(c, id, token)
+  local fence = call('HGET', p .. 'f:' .. c, id)
+  if fence and string.sub(fence, 1, #token + 1) == token .. ' ' then return string.sub(fence, #token + 2) end
 end
 
 -- is_lapsed says whether an answer was kept for its day.

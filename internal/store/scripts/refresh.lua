@@ -1,7 +1,7 @@
 -- Reads a claimed lead again, if the fence still holds. ARGV: 4 connector, 5 id, 6 token, 7 until when the
 -- fence holds, 8 '1' for an event connector. Answers {'lost'} or {'held', document, record, event, was}.
 local c, id = ARGV[4], ARGV[5]
-if call('HGET', p .. 'f:' .. c, id) ~= ARGV[6] then return {'lost'} end
+if not held_since(c, id, ARGV[6]) then return {'lost'} end
 local doc = call('GET', p .. 'l:' .. id)
 if not doc then return {'lost'} end
 call('ZADD', p .. 'd:' .. c, ARGV[7], id)

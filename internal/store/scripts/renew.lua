@@ -3,7 +3,7 @@
 local c = ARGV[4]
 local lost = {}
 for i = 6, #ARGV, 2 do
-  if call('HGET', p .. 'f:' .. c, ARGV[i]) == ARGV[i + 1] then
+  if held_since(c, ARGV[i], ARGV[i + 1]) then
     call('ZADD', p .. 'd:' .. c, 'XX', ARGV[5], ARGV[i])
   else
     lost[#lost + 1] = ARGV[i]

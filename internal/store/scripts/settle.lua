@@ -7,7 +7,8 @@
 -- Answers {'lost'}, {'settled'}, or {'more', document, record, event, was}: the lead has changed since, the
 -- fence is kept.
 local c, id, verb, record, pushed = ARGV[4], ARGV[5], ARGV[7], ARGV[8], tonumber(ARGV[9])
-if call('HGET', p .. 'f:' .. c, id) ~= ARGV[6] then return {'lost'} end
+local since = held_since(c, id, ARGV[6])
+if not since then return {'lost'} end
 local doc = call('GET', p .. 'l:' .. id)
 if not doc then return {'lost'} end
 local wanted = leading_number(doc)
@@ -23,6 +24,7 @@ end
 if verb == 'later' then
   call('HSET', p .. 's:' .. id, c, record)
   call('ZADD', p .. 'd:' .. c, ARGV[10], id)
+  call('ZADD', p .. 'b:' .. c, 'NX', since, id)
   release()
   return {'settled'}
 end
@@ -56,7 +58,7 @@ if ARGV[11] == '1' and call('EXISTS', p .. 'v:' .. id) == 1 then
       local other = call('HGET', p .. 's:' .. id, ARGV[i])
       if other then
         told = math.min(told, leading_number(other))
-      elseif call('ZSCORE', p .. 'b:' .. ARGV[i], id) then
+      elseif call('ZSCORE', p .. 'd:' .. ARGV[i], id) then
         told = 0
       end
     end

@@ -17,7 +17,7 @@ local events = tonumber(ARGV[12])
 for i = 13, 12 + events do
   local c = ARGV[i]
   local record = call('HGET', p .. 's:' .. id, c)
-  if record or call('ZSCORE', p .. 'b:' .. c, id) then
+  if record or call('ZSCORE', p .. 'd:' .. c, id) then
     if not record or leading_number(record) < tonumber(base) then
       call('HSET', p .. 'v:' .. id, base, string.match(doc, '^%d+ (.*)$'))
     end
@@ -28,8 +28,8 @@ for i = 13, 12 + events do
 end
 call('SET', p .. 'l:' .. id, ARGV[6])
 if ARGV[7] ~= ARGV[8] then
-  call('ZREM', p .. 'email', ARGV[7] .. ':' .. id)
-  call('ZADD', p .. 'email', 0, ARGV[8] .. ':' .. id)
+  call('ZREM', p .. 'e:' .. ARGV[7], id)
+  call('ZADD', p .. 'e:' .. ARGV[8], 0, id)
 end
 for i = 13, #ARGV do
   call('ZREM', p .. 'p:' .. ARGV[i], id)
