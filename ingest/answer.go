@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
-	"sort"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/leadrelay/leadrelay/internal/lead"
@@ -15,36 +17,72 @@ import (
 
 // answer is the envelope of every answer. Members that are nil are left out, as the leads API has it.
 type answer struct {
-	Success  bool            `json:"success"`
-	Error    *string         `json:"error,omitempty"`
-	Data     json.RawMessage `json:"data,omitempty"`
-	Message  string          `json:"message"`
-	Problems []lead.Problem  `json:"problems,omitempty"`
+	Success  bool
+	Error    *string
+	Data     []byte // JSON
+	Message  string
+	Problems []lead.Problem
 }
 
-func writeLead(w http.ResponseWriter, a answer, data json.RawMessage) {
-	writeLeadStatus(w, http.StatusOK, a, data)
+func (a answer) write(w http.ResponseWriter, status int) {
+	out := make([]byte, 0, 256+len(a.Data))
+	out = strconv.AppendBool(append(out, `{"success":`...), a.Success)
+	if a.Error != nil {
+		out = appendJSON(append(out, `,"error":`...), *a.Error)
+	}
+	if a.Data != nil {
+		out = append(append(out, `,"data":`...), a.Data...)
+	}
+	out = appendJSON(append(out, `,"message":`...), a.Message)
+	if a.Problems != nil {
+		out = appendJSON(append(out, `,"problems":`...), a.Problems)
+	}
+	send(w, status, append(out, '}'))
 }
 
-func writeLeadStatus(w http.ResponseWriter, status int, a answer, data json.RawMessage) {
-	a.Data = data
-	writeJSON(w, status, a)
-}
+// The headers of every answer; net/http only reads them.
+var (
+	jsonType = []string{"application/json; charset=utf-8"}
+	noStore  = []string{"no-store"}
+	noSniff  = []string{"nosniff"}
+)
 
-func writeJSON(w http.ResponseWriter, status int, body any) {
+func send(w http.ResponseWriter, status int, body []byte) {
 	header := w.Header()
-	header.Set("Content-Type", "application/json; charset=utf-8")
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
+	header["Content-Type"], header["Cache-Control"], header["X-Content-Type-Options"] = jsonType, noStore, noSniff
 	w.WriteHeader(status)
-	encoder := json.NewEncoder(w)
+	w.Write(append(body, '\n')) // a client that is gone cannot be told
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) { send(w, status, appendJSON(nil, body)) }
+
+// appendJSON appends a value that always encodes, HTML's signs as they are.
+func appendJSON(out []byte, value any) []byte {
+	if text, ok := value.(string); ok && isPlain(text) {
+		return append(append(append(out, '"'), text...), '"')
+	}
+	buffer := bytes.NewBuffer(out)
+	encoder := json.NewEncoder(buffer)
 	encoder.SetEscapeHTML(false)
-	encoder.Encode(body) // a client that is gone cannot be told
+	if err := encoder.Encode(value); err != nil {
+		panic("ingest: " + err.Error())
+	}
+	return bytes.TrimSuffix(buffer.Bytes(), []byte{'\n'})
+}
+
+// isPlain says whether a text stands in JSON as it is.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // fail answers an error: code for programs, message for people.
 func fail(w http.ResponseWriter, status int, code, message string) {
-	writeJSON(w, status, answer{Error: &code, Message: message})
+	answer{Error: &code, Message: message}.write(w, status)
 }
 
 var errCrowded = errors.New("too many requests at once")
@@ -63,9 +101,7 @@ func (s *server) refuse(w http.ResponseWriter, err error) {
 	var invalid lead.Invalid
 	switch {
 	case errors.As(err, &invalid):
-		writeJSON(w, http.StatusUnprocessableEntity, answer{
-			Error: new("validation_failed"), Message: invalid.Error(), Problems: invalid,
-		})
+		answer{Error: new("validation_failed"), Message: invalid.Error(), Problems: invalid}.write(w, http.StatusUnprocessableEntity)
 	case errors.Is(err, lead.ErrMalformed):
 		fail(w, http.StatusBadRequest, "malformed_json", err.Error())
 	case errors.Is(err, store.ErrNotFound):
@@ -84,55 +120,39 @@ func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // leadJSON writes a lead as the API shows it: the API's members in their order, then those asked for, then the
 // custom fields by name.
-func leadJSON(l lead.Lead, members ...string) json.RawMessage {
-	var out bytes.Buffer
-	out.WriteByte('{')
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	member := func(name string, value any) {
-		if out.Len() > 1 {
-			out.WriteByte(',')
-		}
-		encoder.Encode(name)
-		out.Truncate(out.Len() - 1) // Encode ends with a newline
-		out.WriteByte(':')
-		encoder.Encode(value) // what was decoded from JSON encodes again
-		out.Truncate(out.Len() - 1)
-	}
-	member("lead_id", l.ID)
-	member("name", l.Name)
-	member("email", l.Email)
-	member("source", l.Source)
-	member("note", l.Note)
+func leadJSON(l lead.Lead, members ...string) []byte {
+	out := make([]byte, 0, 256+len(l.Note))
+	out = appendJSON(append(out, `{"lead_id":`...), l.ID)
+	out = appendJSON(append(out, `,"name":`...), l.Name)
+	out = appendJSON(append(out, `,"email":`...), l.Email)
+	out = appendJSON(append(out, `,"source":`...), l.Source)
+	out = appendJSON(append(out, `,"note":`...), l.Note)
 	for _, name := range members {
 		switch name {
 		case "created_at":
-			member(name, timestamp(l.Created))
+			out = appendTime(append(out, `,"created_at":`...), l.Created)
 		case "updated_at":
-			member(name, timestamp(l.Updated))
+			out = appendTime(append(out, `,"updated_at":`...), l.Updated)
 		case "revision":
-			member(name, l.Revision)
+			out = strconv.AppendInt(append(out, `,"revision":`...), l.Revision, 10)
 		}
 	}
-	names := make([]string, 0, len(l.Custom))
-	for name := range l.Custom {
-		names = append(names, name)
+	for _, name := range slices.Sorted(maps.Keys(l.Custom)) {
+		out = append(appendJSON(append(out, ','), name), ':')
+		out = appendJSON(out, l.Custom[name]) // what was decoded from JSON encodes again
 	}
-	sort.Strings(names)
-	for _, name := range names {
-		member(name, l.Custom[name])
-	}
-	out.WriteByte('}')
-	return out.Bytes()
+	return append(out, '}')
+}
+
+func appendTime(out []byte, t time.Time) []byte {
+	return append(t.UTC().AppendFormat(append(out, '"'), time.RFC3339), '"')
 }
 
 // withMember adds one member to a JSON object.
-func withMember(object json.RawMessage, name string, value any) json.RawMessage {
-	text, err := json.Marshal(map[string]any{name: value})
-	if err != nil {
-		panic("ingest: " + err.Error())
-	}
-	return append(append(object[:len(object)-1:len(object)-1], ','), text[1:]...)
+func withMember(object []byte, name string, value any) []byte {
+	out := append(object[:len(object)-1], ',')
+	out = append(appendJSON(out, name), ':')
+	return append(appendJSON(out, value), '}')
 }
 
 // standing is where a lead stands with a connector, as the API shows it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
@@ -44,9 +45,15 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, _ string, key Ke
 		s.refuse(w, err)
 		return
 	}
-	s.metrics.accepted.WithLabelValues("create").Inc()
-	s.Log.Debug("lead accepted", "lead", l.ID, "revision", l.Revision, "key", key.Name)
-	writeLead(w, answer{Success: true, Message: "Lead added successfully"}, leadJSON(l, "created_at"))
+	s.tellAccepted(r, "create", l, key)
+	answer{Success: true, Message: "Lead added successfully", Data: leadJSON(l, "created_at")}.write(w, http.StatusOK)
+}
+
+func (s *server) tellAccepted(r *http.Request, operation string, l lead.Lead, key Key) {
+	s.metrics.accepted.WithLabelValues(operation).Inc()
+	if s.Log.Enabled(r.Context(), slog.LevelDebug) {
+		s.Log.Debug("lead accepted", "lead", l.ID, "revision", l.Revision, "key", key.Name)
+	}
 }
 
 // accept stores a new lead, or under dedupe what it changes of the one with its address.
@@ -90,9 +97,8 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key K
 		s.refuse(w, err)
 		return
 	}
-	s.metrics.accepted.WithLabelValues("update").Inc()
-	s.Log.Debug("lead accepted", "lead", l.ID, "revision", l.Revision, "key", key.Name)
-	writeLead(w, answer{Success: true, Error: new(""), Message: "Lead updated successfully"}, leadJSON(l, "updated_at"))
+	s.tellAccepted(r, "update", l, key)
+	answer{Success: true, Error: new(""), Message: "Lead updated successfully", Data: leadJSON(l, "updated_at")}.write(w, http.StatusOK)
 }
 
 func (s *server) delete(w http.ResponseWriter, r *http.Request, id string, key Key) {
@@ -110,7 +116,7 @@ func (s *server) delete(w http.ResponseWriter, r *http.Request, id string, key K
 	}
 	s.metrics.accepted.WithLabelValues("delete").Inc()
 	s.Log.Debug("lead deleted", "lead", id, "key", key.Name)
-	writeJSON(w, http.StatusOK, answer{Success: true, Error: new(""), Message: "Lead deleted successfully"})
+	answer{Success: true, Error: new(""), Message: "Lead deleted successfully"}.write(w, http.StatusOK)
 }
 
 func (s *server) get(w http.ResponseWriter, r *http.Request, id string, _ Key) {
@@ -123,16 +129,16 @@ func (s *server) get(w http.ResponseWriter, r *http.Request, id string, _ Key) {
 	}
 	if found.Deleted {
 		// What is left is shown with its 404: an operator sees who has not confirmed the delete yet.
-		text, _ := json.Marshal(map[string]any{
-			"lead_id": found.Lead.ID, "deleted_at": timestamp(found.Lead.Updated), "connectors": standings(found),
-		})
-		writeLeadStatus(w, http.StatusNotFound, answer{
+		answer{
 			Error: new("not_found"), Message: "the lead was deleted; connectors that had it are being told",
-		}, text)
+			Data: appendJSON(nil, map[string]any{
+				"lead_id": found.Lead.ID, "deleted_at": timestamp(found.Lead.Updated), "connectors": standings(found),
+			}),
+		}.write(w, http.StatusNotFound)
 		return
 	}
 	text := leadJSON(found.Lead, "created_at", "updated_at", "revision")
-	writeLead(w, answer{Success: true, Error: new(""), Message: "Lead found"}, withMember(text, "connectors", standings(found)))
+	answer{Success: true, Error: new(""), Message: "Lead found", Data: withMember(text, "connectors", standings(found))}.write(w, http.StatusOK)
 }
 
 const (

@@ -71,10 +71,12 @@ func ParsePatch(body []byte) (Patch, error) {
 	}
 	var patch Patch
 	var problems Invalid
-	for name, value := range members {
-		problem := func(format string, args ...any) {
-			problems = append(problems, Problem{name, fmt.Sprintf(format, args...)})
-		}
+	var name string
+	problem := func(format string, args ...any) {
+		problems = append(problems, Problem{name, fmt.Sprintf(format, args...)})
+	}
+	var value any
+	for name, value = range members {
 		if target, limit := patch.member(name); target != nil {
 			text, ok := value.(string)
 			if value != nil && !ok {

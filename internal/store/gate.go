@@ -128,8 +128,8 @@ type Limits struct {
 // long to wait before asking again. token must be new, and is handed back by EndCall.
 func (s *Store) Permit(ctx context.Context, l Limits, token string, flight time.Duration) (time.Duration, error) {
 	now := s.clock.Now()
-	cmd, err := s.pipe.run(ctx, permitScript, []string{l.begun(), l.flying()}, now.UnixMilli(), token,
-		l.Concurrency, now.Add(flight).UnixMilli(), l.Rate, l.Per.Milliseconds())
+	cmd, err := s.pipe.run(ctx, permitScript, append(newScriptArgs(6, l.begun(), l.flying()), now.UnixMilli(), token,
+		l.Concurrency, now.Add(flight).UnixMilli(), l.Rate, l.Per.Milliseconds()))
 	if err != nil {
 		return 0, wrapRedis(err)
 	}

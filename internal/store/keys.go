@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
@@ -12,6 +13,14 @@ import (
 var prefixes = func() (all [lead.Shards]string) {
 	for shard := range all {
 		all[shard] = fmt.Sprintf("lr:{%02d}:", shard)
+	}
+	return
+}()
+
+// prefixArgs are the prefixes as arguments of commands.
+var prefixArgs = func() (all [lead.Shards]any) {
+	for shard, prefix := range prefixes {
+		all[shard] = prefix
 	}
 	return
 }()
@@ -29,11 +38,12 @@ func keysKey(digest string) string { return prefixes[keyShard(digest)] + "keys" 
 
 // digest is a short name for a text that must not itself be stored.
 func digest(parts ...string) string {
-	h := sha256.New()
+	var text []byte
 	for _, part := range parts {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
+		text = append(append(strconv.AppendInt(text, int64(len(part)), 10), ':'), part...)
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
 func emailDigest(address string) string { return digest(lead.NormalEmail(address)) }

@@ -225,8 +225,8 @@ func (s *Store) owner(ctx context.Context, address, former string, now time.Time
 // it is former.
 func (s *Store) own(ctx context.Context, address, proposed, former string) (string, error) {
 	shard := emailShard(address)
-	cmd, err := s.pipe.run(ctx, ownScript, []string{prefixes[shard] + "own"},
-		prefixes[shard], 0, 0, emailDigest(address), proposed, former)
+	cmd, err := s.pipe.run(ctx, ownScript, append(newScriptArgs(6, prefixes[shard]+"own"),
+		prefixes[shard], 0, 0, emailDigest(address), proposed, former))
 	if err != nil {
 		return "", wrapRedis(err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -51,24 +52,33 @@ func (p pipe) hget(ctx context.Context, key, field string) (string, error) {
 	return cmd.Val(), nil
 }
 
-// run runs a script, by its name where Redis has it already.
-func (p pipe) run(ctx context.Context, s script, keys []string, args ...any) (*redis.Cmd, error) {
-	cmd := scriptCmd(ctx, "evalsha", s.Hash(), keys, args)
+// run runs a script, by its name where Redis has it already. keys and args are its arguments, in one list that begins
+// with room for what EVALSHA needs before them.
+func (p pipe) run(ctx context.Context, s script, args scriptArgs) (*redis.Cmd, error) {
+	args[0], args[1] = "evalsha", s.name
+	cmd := args.cmd(ctx)
 	err := p.do(ctx, cmd)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		cmd = scriptCmd(ctx, "eval", s.text, keys, args)
+		args = slices.Clone(args)
+		args[0], args[1] = "eval", s.text
+		cmd = args.cmd(ctx)
 		err = p.do(ctx, cmd)
 	}
 	return cmd, err
 }
 
-func scriptCmd(ctx context.Context, verb, what string, keys []string, args []any) *redis.Cmd {
-	all := make([]any, 0, 3+len(keys)+len(args))
-	all = append(all, verb, what, len(keys))
-	for _, key := range keys {
-		all = append(all, key)
-	}
-	cmd := redis.NewCmd(ctx, append(all, args...)...)
+// scriptArgs are EVALSHA's arguments.
+type scriptArgs []any
+
+// newScriptArgs begins the arguments of a script with its keys and leaves room for so many more.
+func newScriptArgs(room int, keys ...any) scriptArgs {
+	args := make(scriptArgs, 3, 3+len(keys)+room)
+	args[2] = len(keys)
+	return append(args, keys...)
+}
+
+func (args scriptArgs) cmd(ctx context.Context) *redis.Cmd {
+	cmd := redis.NewCmd(ctx, args...)
 	cmd.SetFirstKeyPos(3)
 	return cmd
 }

@@ -39,8 +39,12 @@ func source(name string) string {
 type script struct {
 	*redis.Script
 	text string
+	name any // its hash, as an argument
 }
 
-func newScript(text string) script { return script{redis.NewScript(text), text} }
+func newScript(text string) script {
+	s := redis.NewScript(text)
+	return script{s, text, s.Hash()}
+}
 
 func shardScript(name string) script { return newScript(prelude + source(name)) }

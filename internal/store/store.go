@@ -109,11 +109,9 @@ func (s *Store) Now() time.Time { return s.clock.Now() }
 
 // run runs a shard script on behalf of any key of the shard.
 func (s *Store) run(ctx context.Context, run script, shard int, key string, args ...any) ([]string, error) {
-	now := s.clock.Now()
-	all := make([]any, 0, 3+len(args))
-	all = append(all, prefixes[shard], now.UnixMilli(), now.Add(awakeFor).UnixMilli())
-	all = append(all, args...)
-	cmd, err := s.pipe.run(ctx, run, []string{key}, all...)
+	now := s.clock.Now().UnixMilli()
+	all := append(newScriptArgs(3+len(args), key), prefixArgs[shard], now, now+awakeFor.Milliseconds())
+	cmd, err := s.pipe.run(ctx, run, append(all, args...))
 	if err != nil {
 		return nil, wrapRedis(err)
 	}
