@@ -21,6 +21,10 @@ func main() {
 	defer stop()
 	// The first signal asks for an orderly end; with it handled, a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
+	if os.Getenv("GOGC") == "" {
+		// What lives is small and what dies is much: by default the collector would run a hundred times a second.
+		debug.SetGCPercent(400)
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -35,13 +35,17 @@ const maxTries = 64
 // Create accepts a new lead and, in the same atomic step, the work it is for every connector: one round trip.
 // It returns the lead as stored; for a repeated request, as it was then.
 func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
-	shard := -1
-	key, fingerprint := once.digests()
-	if key != "" {
-		shard = keyShard(key) // the key's record and the lead must be written in one step
-	}
 	now := s.clock.Now()
-	l, err := s.create(ctx, lead.NewID(now, shard), now, patch, key, fingerprint, false)
+	key, fingerprint := once.digests()
+	if key == "" {
+		l, _, err := patch.Apply(lead.Lead{Revision: 1, Created: now, Updated: now})
+		if err != nil {
+			return lead.Lead{}, err
+		}
+		return s.intake.accept(ctx, l)
+	}
+	// The key's record and the lead must be written in one step, so they share a shard.
+	l, err := s.create(ctx, lead.NewID(now, keyShard(key)), now, patch, key, fingerprint, false)
 	if errors.Is(err, errExists) {
 		// The id is new, so it was this very command, repeated by the client after a lost connection.
 		err = nil
@@ -52,7 +56,7 @@ func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency)
 // errExists: the id to create is taken.
 var errExists = errors.New("the lead exists")
 
-// create writes a new lead. The idempotency key is kept in the lead's shard, or with withLead among those of the
+// create writes one new lead. The idempotency key is kept in the lead's shard, or with withLead among those of the
 // lead itself.
 func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead.Patch, key, fingerprint string, withLead bool) (lead.Lead, error) {
 	l, _, err := patch.Apply(lead.Lead{ID: id, Revision: 1, Created: now, Updated: now})
@@ -60,16 +64,14 @@ func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead
 		return lead.Lead{}, err
 	}
 	shard, _ := lead.ShardOf(id)
-	names := s.connectors.Load().names
-	args := append(make([]any, 0, 6+len(names)), id, encodeDocument(l), emailDigest(l.Email), key, fingerprint, flag(withLead))
-	answer, err := s.run(ctx, createScript, shard, leadKey(prefixes[shard], id), append(args, names...)...)
+	answer, err := s.write(ctx, shard, key, fingerprint, withLead, newEntry(l))
 	if err != nil {
 		return lead.Lead{}, err
 	}
-	if answer[0] == "exists" {
+	switch answer[0] {
+	case "exists":
 		return l, errExists
-	}
-	if answer[0] == "seen" {
+	case "seen":
 		was, made, at, err := splitSeen(answer[1])
 		if err != nil {
 			return lead.Lead{}, err
@@ -79,10 +81,28 @@ func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead
 		}
 		// The request is the same to the byte, so the answer follows from it; nothing of it was kept.
 		l.ID, l.Created, l.Updated = made, at, at
-		return l, nil
 	}
-	s.bell.owe(shard, answer[1:]...)
 	return l, nil
+}
+
+// entry is a new lead as it is written.
+type entry struct{ id, document, address string }
+
+func newEntry(l lead.Lead) entry { return entry{l.ID, encodeDocument(l), emailDigest(l.Email)} }
+
+// write writes new leads of one shard and the work they are, in one step.
+func (s *Store) write(ctx context.Context, shard int, key, fingerprint string, withLead bool, entries ...entry) (answer []string, err error) {
+	names := s.connectors.Load().names
+	args := append(make([]any, 0, 4+len(names)+3*len(entries)), key, fingerprint, flag(withLead), len(names))
+	args = append(args, names...)
+	for _, e := range entries {
+		args = append(args, e.id, e.document, e.address)
+	}
+	answer, err = s.run(ctx, createScript, shard, leadKey(prefixes[shard], entries[0].id), args...)
+	if err == nil && answer[0] == "created" {
+		s.bell.owe(shard, answer[1:]...)
+	}
+	return answer, err
 }
 
 // splitSeen reads what was kept of an idempotent request: its fingerprint, what it made, and when.

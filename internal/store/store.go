@@ -43,6 +43,7 @@ type Store struct {
 	connectors atomic.Pointer[roster]
 	clock      *Clock
 	bell       *bell
+	intake     *intake
 	stop       context.CancelFunc
 }
 
@@ -67,6 +68,7 @@ func New(ctx context.Context, client redis.UniversalClient, connectors []Connect
 	s := &Store{client: client, pipe: pipe, log: log, clock: clock, stop: stop}
 	s.SetConnectors(connectors)
 	s.bell = newBell(running, asynq.NewClientFromRedisClient(client), client, log)
+	s.intake = newIntake(s)
 	go clock.keep(running, client)
 	return s, nil
 }
@@ -93,6 +95,7 @@ func (s *Store) Connectors() []Connector { return s.connectors.Load().list }
 
 // Close rings what is still owed a job and closes what New opened; the client stays open.
 func (s *Store) Close() error {
+	s.intake.close()
 	s.bell.close()
 	s.stop()
 	return s.pipe.close()

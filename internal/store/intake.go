@@ -1,0 +1,122 @@
+package store
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+// intake accepts new leads that arrive at the same time in one script: while one is on its way to Redis and back, what
+// arrives gathers for the next. A lone lead goes at once. All of a script share a shard, which changes from one to the
+// next.
+type intake struct {
+	store *Store
+
+	mu      sync.Mutex
+	waiting []*arrival
+	filled  chan struct{} // has a value when somebody waits
+	stop    context.CancelFunc
+	ended   chan struct{}
+}
+
+// arrival is a lead that waits to be accepted.
+type arrival struct {
+	ctx   context.Context
+	made  time.Time
+	entry entry
+	done  chan error
+}
+
+const (
+	// maxTogether bounds a script, and so how long Redis is busy with it.
+	maxTogether = 64
+	// acceptWithin bounds a script's round trip: callers have given up by then.
+	acceptWithin = 10 * time.Second
+)
+
+func newIntake(s *Store) *intake {
+	ctx, stop := context.WithCancel(context.Background())
+	i := &intake{store: s, filled: make(chan struct{}, 1), stop: stop, ended: make(chan struct{})}
+	go i.run(ctx)
+	return i
+}
+
+// accept writes a new lead, whose id is chosen here, and the work it is. When ctx ends first, the lead may or may not
+// have been accepted.
+func (i *intake) accept(ctx context.Context, l lead.Lead) (lead.Lead, error) {
+	a := &arrival{ctx, l.Created, newEntry(l), make(chan error, 1)}
+	i.mu.Lock()
+	i.waiting = append(i.waiting, a)
+	i.mu.Unlock()
+	select {
+	case i.filled <- struct{}{}:
+	default:
+	}
+	select {
+	case err := <-a.done:
+		l.ID = a.entry.id
+		return l, err
+	case <-ctx.Done():
+		return lead.Lead{}, ctx.Err()
+	}
+}
+
+func (i *intake) run(ctx context.Context) {
+	defer close(i.ended)
+	for {
+		select {
+		case <-i.filled:
+		case <-ctx.Done():
+			return
+		}
+		for together := i.take(); len(together) > 0; together = i.take() {
+			i.write(together)
+		}
+	}
+}
+
+// take returns who waits, but for those who gave up.
+func (i *intake) take() []*arrival {
+	i.mu.Lock()
+	n := min(len(i.waiting), maxTogether)
+	together := i.waiting[:n:n]
+	i.waiting = i.waiting[n:]
+	i.mu.Unlock()
+	here := together[:0]
+	for _, a := range together {
+		if err := a.ctx.Err(); err != nil {
+			a.done <- err
+		} else {
+			here = append(here, a)
+		}
+	}
+	if len(here) == 0 && n > 0 {
+		return i.take()
+	}
+	return here
+}
+
+func (i *intake) write(together []*arrival) {
+	ctx, cancel := context.WithTimeout(context.Background(), acceptWithin)
+	defer cancel()
+	shard := rand.IntN(lead.Shards)
+	entries := make([]entry, len(together))
+	for n, a := range together {
+		a.entry.id = lead.NewID(a.made, shard)
+		entries[n] = a.entry
+	}
+	// Ids are new: where they exist, it was this very command, repeated by the client after a lost connection.
+	_, err := i.store.write(ctx, shard, "", "", false, entries...)
+	for _, a := range together {
+		a.done <- err
+	}
+}
+
+// close ends the intake; whoever still waits is told by its own context.
+func (i *intake) close() {
+	i.stop()
+	<-i.ended
+}
