@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hibiken/asynq"
@@ -276,5 +277,51 @@ func TestP2UnderDedupeARepeatedRequestGetsItsFirstAnswerAndChangesNothing(t *tes
 	}
 	if all, _, err := one.store.List(context.Background(), storeQuery); err != nil || len(all) != 0 {
 		t.Errorf("after its delete a repeated create brought back %+v: %v", all, err)
+	}
+}
+
+func TestP1WhatIsAcceptedTogetherIsKeptWheneverTheProcessDies(t *testing.T) {
+	server := redistest.Start(t)
+	for n := int64(1); n < 40; n += 3 {
+		crm, hook := newRemote("crm"), newEventRemote("hook")
+		w := newWorld(t, server, crm, hook)
+		var moments atomic.Int64
+		first := w.start(func(name string, after bool) bool {
+			switch name {
+			case "hello", "client", "subscribe", "time":
+				return false
+			}
+			return moments.Add(1) == n
+		})
+		var mu sync.Mutex
+		accepted := map[string]string{}
+		var group sync.WaitGroup
+		for i := range 40 {
+			group.Go(func() {
+				email := fmt.Sprintf("a%d@example.com", i)
+				if status, answer := first.call("POST", "/api/v1/leads", fmt.Sprintf(`{"email":%q}`, email)); status == 200 {
+					mu.Lock()
+					defer mu.Unlock()
+					id := answer["data"].(map[string]any)["lead_id"].(string)
+					if other, taken := accepted[id]; taken {
+						t.Errorf("moment %d: %s and %s have one id", n, other, email)
+					}
+					accepted[id] = email
+				}
+			})
+		}
+		group.Wait()
+		second := w.start(nil)
+		second.inStep()
+		for id, email := range accepted {
+			got, told := crm.of(id), hook.told(id)
+			if len(got) != 1 || got[0].email != email || len(told) != 1 {
+				t.Errorf("moment %d: the crm has %+v and the hook %+v of a lead that was accepted with %s", n, got, told, email)
+			}
+		}
+		all, _, err := second.store.List(context.Background(), store.Query{Limit: 100})
+		if err != nil || len(all) > 40 || len(all) < len(accepted) || len(crm.records) != len(all) {
+			t.Errorf("moment %d: %d leads are stored and %d at the crm of %d accepted: %v", n, len(all), len(crm.records), len(accepted), err)
+		}
 	}
 }

@@ -115,6 +115,7 @@ func (p plan) run(t *testing.T) []string {
 	r.heal()
 	problems := r.drain()
 	if problems == nil {
+		r.crowd.adopt()
 		problems = r.compare()
 	} else {
 		problems = append(problems, r.hook.complaints()...)
