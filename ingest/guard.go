@@ -94,6 +94,16 @@ func (l *limits) enter() bool {
 
 func (l *limits) leave() { l.under.Add(-1) }
 
+// inTurn puts a change of a lead, or of the one with an address, to the store when it is its turn.
+func (s *server) inTurn(ctx context.Context, name string, change func() error) error {
+	yield, err := s.turns.take(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer yield()
+	return change()
+}
+
 // patient is the context of a request's calls to the store: it bounds what the request waits for Redis.
 func patient(r *http.Request) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(r.Context(), storeTimeout)

@@ -57,16 +57,15 @@ func (s *server) tellAccepted(r *http.Request, operation string, l lead.Lead, ke
 }
 
 // accept stores a new lead, or under dedupe what it changes of the one with its address.
-func (s *server) accept(ctx context.Context, patch lead.Patch, once *store.Idempotency) (lead.Lead, error) {
+func (s *server) accept(ctx context.Context, patch lead.Patch, once *store.Idempotency) (l lead.Lead, err error) {
 	if !s.Dedupe {
 		return s.Store.Create(ctx, patch, once)
 	}
-	yield, err := s.turns.take(ctx, lead.NormalEmail(*patch.Email))
-	if err != nil {
-		return lead.Lead{}, err
-	}
-	defer yield()
-	return s.Store.CreateOrUpdate(ctx, patch, once)
+	err = s.inTurn(ctx, lead.NormalEmail(*patch.Email), func() (err error) {
+		l, err = s.Store.CreateOrUpdate(ctx, patch, once)
+		return err
+	})
+	return l, err
 }
 
 func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key Key) {
@@ -86,13 +85,11 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key K
 	defer done()
 	ctx, cancel := patient(r)
 	defer cancel()
-	yield, err := s.turns.take(ctx, id)
-	if err != nil {
-		s.refuse(w, err)
-		return
-	}
-	defer yield()
-	l, err := s.Store.Update(ctx, id, patch, once)
+	var l lead.Lead
+	err = s.inTurn(ctx, id, func() (err error) {
+		l, err = s.Store.Update(ctx, id, patch, once)
+		return err
+	})
 	if err != nil {
 		s.refuse(w, err)
 		return
@@ -104,13 +101,7 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key K
 func (s *server) delete(w http.ResponseWriter, r *http.Request, id string, key Key) {
 	ctx, cancel := patient(r)
 	defer cancel()
-	yield, err := s.turns.take(ctx, id)
-	if err != nil {
-		s.refuse(w, err)
-		return
-	}
-	defer yield()
-	if err := s.Store.Delete(ctx, id); err != nil {
+	if err := s.inTurn(ctx, id, func() error { return s.Store.Delete(ctx, id) }); err != nil {
 		s.refuse(w, err)
 		return
 	}

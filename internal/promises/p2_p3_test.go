@@ -239,26 +239,18 @@ func TestP3AWorkerPausedPastItsFenceChangesNothing(t *testing.T) {
 		return nil
 	}
 	w := newWorld(t, redistest.Start(t), crm)
-	freeze := make(chan struct{})
-	var stopped atomic.Bool
-	first := w.start(func(string, bool) bool {
-		if stopped.Load() {
-			<-freeze
-		}
-		return false
-	})
+	first, pause, resume := w.startPausable()
 	frozen.Store(first)
 	id := first.post(`{"email":"old@example.com"}`)
 	<-g.waiting
-	stopped.Store(true) // its Redis commands hang from here: as SIGSTOP does
+	pause()
 	second := w.start(nil)
 	second.put(id, `{"email":"new@example.com"}`)
 	w.eventually("the second worker to take over", func() bool {
 		got := crm.of(id)
 		return len(got) == 1 && got[0].email == "new@example.com"
 	})
-	stopped.Store(false)
-	close(freeze)
+	resume()
 	close(g.open) // the old write arrives late
 	w.eventually("the late write made good", func() bool {
 		got := crm.of(id)
@@ -472,24 +464,16 @@ func TestP2AndP3ALateAnswerToADeleteTellsAnEventConnectorOfNoSecondDelete(t *tes
 		return nil
 	}
 	w := newWorld(t, redistest.Start(t), hook)
-	freeze := make(chan struct{})
-	var stopped atomic.Bool
-	first := w.start(func(string, bool) bool {
-		if stopped.Load() {
-			<-freeze
-		}
-		return false
-	})
+	first, pause, resume := w.startPausable()
 	frozen.Store(first)
 	id := first.post(`{"email":"a@example.com"}`)
 	first.inStep()
 	first.remove(id)
 	<-g.waiting
-	stopped.Store(true) // its Redis commands hang from here: as SIGSTOP does
+	pause()
 	second := w.start(nil)
 	w.eventually("the second worker to take over", func() bool { return inStepNow(second, "hook") })
-	stopped.Store(false)
-	close(freeze)
+	resume()
 	close(g.open)
 	w.eventually("the late answer", func() bool { return strings.Contains(w.logs.String(), "a late answer changes nothing") })
 	second.inStep()

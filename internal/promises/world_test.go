@@ -124,6 +124,20 @@ func (w *world) start(steps step) *process {
 	return p
 }
 
+// startPausable runs a process whose Redis commands hang from pause to resume, as after SIGSTOP and SIGCONT.
+func (w *world) startPausable() (p *process, pause, resume func()) {
+	w.t.Helper()
+	freeze := make(chan struct{})
+	var stopped atomic.Bool
+	p = w.start(func(string, bool) bool {
+		if stopped.Load() {
+			<-freeze
+		}
+		return false
+	})
+	return p, func() { stopped.Store(true) }, func() { stopped.Store(false); close(freeze) }
+}
+
 // kill makes everything the process does from now on fail, as after kill -9.
 func (p *process) kill() {
 	p.dead.Store(true)
