@@ -481,3 +481,43 @@ func TestP2AndP3ALateAnswerToADeleteTellsAnEventConnectorOfNoSecondDelete(t *tes
 		t.Errorf("the hook was told %+v, want the create and one delete", got)
 	}
 }
+
+func TestP1AndP3ARedisWhoseClockIsSetBackOrForwardLosesNothing(t *testing.T) {
+	for name, off := range map[string]time.Duration{"an hour back": -time.Hour, "an hour on": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crm, hook := newRemote("crm"), newEventRemote("hook")
+			var failing atomic.Bool
+			failing.Store(true)
+			crm.behave = func(c *call) error {
+				if failing.Load() && !c.applied {
+					return fault(connectors.Remote, "crm: 503")
+				}
+				return nil
+			}
+			hook.behave = crm.behave
+			w := newWorld(t, redistest.Start(t), crm, hook)
+			p := w.start(nil)
+			tried := p.post(`{"email":"tried@example.com"}`)
+			w.eventually("a failure", func() bool { return p.standing(tried, "crm")["state"] == "retrying" })
+			p.shutdown()
+			waiting := p.post(`{"email":"waiting@example.com"}`)
+			w.clock.Store(int64(off))
+			failing.Store(false)
+			second := w.start(nil)
+			later := second.post(`{"email":"later@example.com"}`)
+			second.put(tried, `{"email":"changed@example.com"}`)
+			second.inStep()
+			for id, email := range map[string]string{tried: "changed@example.com", waiting: "waiting@example.com", later: "later@example.com"} {
+				if got := crm.of(id); len(got) != 1 || got[0].email != email {
+					t.Errorf("the crm has %+v, want one record of %s", got, email)
+				}
+				events := hook.told(id)
+				if len(events) == 0 || events[len(events)-1].email != email ||
+					!slices.IsSortedFunc(events, func(a, b event) int { return int(a.revision - b.revision) }) {
+					t.Errorf("the hook was told %+v, want changes in order up to %s", events, email)
+				}
+			}
+		})
+	}
+}

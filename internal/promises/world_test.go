@@ -46,6 +46,7 @@ type world struct {
 	db      int
 	remotes []*remote
 	dedupe  bool
+	clock   atomic.Int64 // by how many ns Redis's clock is off
 	logs    syncBuffer
 }
 
@@ -176,6 +177,9 @@ func (m *mortal) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			return err
 		}
 		err := next(ctx, cmd)
+		if now, ok := cmd.(*redis.TimeCmd); ok {
+			now.SetVal(now.Val().Add(time.Duration(m.process.world.clock.Load())))
+		}
 		if dead := m.at(cmd.Name(), true); dead != nil {
 			cmd.SetErr(dead)
 			return dead

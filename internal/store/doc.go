@@ -24,6 +24,7 @@
 //	lr:{07}:keys      zset: HASH:ID, the leads that have their record at a keyed connector under a key
 //	lr:{07}:w         hash: NAME -> until when a worker is known to be awake for the shard
 //	lr:gates          hash: NAME -> the gate of a connector: open, or why and until when not
+//	lr:clock          the time on Redis's clock when a process read it last
 //	lr:{limits}:*     the calls that count under a vendor's limits
 //	asynq:*           the jobs, as asynq lays them out
 package store

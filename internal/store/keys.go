@@ -25,7 +25,10 @@ var prefixArgs = func() (all [lead.Shards]any) {
 	return
 }()
 
-const gatesKey = "lr:gates"
+const (
+	gatesKey = "lr:gates"
+	clockKey = "lr:clock"
+)
 
 func leadKey(prefix, id string) string     { return prefix + "l:" + id }
 func syncKey(prefix, id string) string     { return prefix + "s:" + id }

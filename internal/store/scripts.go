@@ -23,6 +23,7 @@ var (
 	replayScript  = shardScript("replay")
 	reopenScript  = shardScript("reopen")
 	ownScript     = shardScript("own")
+	soonerScript  = shardScript("sooner")
 	permitScript  = newScript(source("permit"))
 	gateScript    = newScript(source("gate"))
 )

@@ -56,7 +56,7 @@ type roster struct {
 
 // New returns a store on a Redis. It waits for a Redis that is starting until ctx ends.
 func New(ctx context.Context, client redis.UniversalClient, connectors []Connector, log *slog.Logger) (*Store, error) {
-	clock, err := newClock(ctx, client, log)
+	clock, back, err := newClock(ctx, client, log)
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
@@ -69,7 +69,10 @@ func New(ctx context.Context, client redis.UniversalClient, connectors []Connect
 	s.SetConnectors(connectors)
 	s.bell = newBell(running, asynq.NewClientFromRedisClient(client), client, log)
 	s.intake = newIntake(s)
-	go clock.keep(running, client)
+	if back > 0 {
+		s.clockWentBack(back)
+	}
+	go clock.keep(running, s.clockWentBack)
 	return s, nil
 }
 

@@ -5,6 +5,9 @@
 -- rate.
 local call = redis.call
 local now = tonumber(ARGV[1])
+-- Times to come were noted before the clock was set back.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '(' .. (now + 1000), '+inf')
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. (now + 60000), '+inf')
 local most, rate = tonumber(ARGV[3]), tonumber(ARGV[5])
 if most > 0 then
   call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
