@@ -409,10 +409,14 @@ func (r *runner) retryRedis(do func(context.Context) error) error {
 
 // handBack gives claims back as they were, due at a time.
 func (r *runner) handBack(claims []*store.Claim, at time.Time) {
+	var group sync.WaitGroup
 	for _, c := range claims {
-		r.settle(c, store.Later, at)
-		r.drop(c)
+		group.Go(func() {
+			r.settle(c, store.Later, at)
+			r.drop(c)
+		})
 	}
+	group.Wait()
 }
 
 // fly notes that a permitted call is in flight: its permit is renewed as fences are, so that a dead worker's is

@@ -283,7 +283,7 @@ func (c *keyedCRM) Push(ctx context.Context, change lead.Change, ref string) (st
 	if c.breaks == leaksEmailInLog {
 		c.env.Log.Debug("push", slog.String("who", l.Email))
 	}
-	if c.breaks == remembersOne && change.Op == lead.Create {
+	if c.breaks == remembersOne && change.Op == lead.Update {
 		previous, _ := shared.Swap("lead", l)
 		if previous, ok := previous.(lead.Lead); ok {
 			l = previous

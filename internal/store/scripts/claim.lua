@@ -18,7 +18,8 @@ for i = 1, #due, 2 do
     call('ZADD', p .. 'd:' .. c, ARGV[5], id)
     local lapsed = call('HGET', p .. 'f:' .. c, id)
     local since = lapsed and string.match(lapsed, ' (%d+)$') or call('ZSCORE', p .. 'b:' .. c, id) or due[i + 1] + skew
-    call('HSET', p .. 'f:' .. c, id, string.format('%s %.0f', ARGV[7], since))
+    -- gopher-lua formats no text as a number.
+    call('HSET', p .. 'f:' .. c, id, string.format('%s %.0f', ARGV[7], tonumber(since)))
     local record = call('HGET', p .. 's:' .. id, c) or ''
     local event, was = '', ''
     if ARGV[8] == '1' and not is_tombstone(doc) then
