@@ -117,8 +117,8 @@ func (b *bell) close() {
 	<-b.done
 }
 
-// Bell calls listening once it hears, rung with each new job, and gates when a gate changed, until ctx ends. While Redis is away nothing is
-// heard: whoever listens also looks by itself from time to time.
+// Bell calls listening once it hears, rung with each new job, and gates when a gate changed, until ctx ends. While
+// Redis is away nothing is heard: whoever listens also looks by itself from time to time.
 func (s *Store) Bell(ctx context.Context, listening func(), rung func(Job), gates func()) {
 	subscription := s.client.Subscribe(ctx, bellChannel)
 	defer subscription.Close()

@@ -161,17 +161,21 @@ func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 // answered returns the lead as it was when a request with a key made or changed it. Of a lead that was deleted
 // since, nothing was kept but what the request itself says.
 func (s *Store) answered(ctx context.Context, id string, at time.Time, patch lead.Patch, key string) (lead.Lead, error) {
-	shard, _ := lead.ShardOf(id)
-	kept, err := s.pipe.hget(ctx, prefixes[shard]+"a:"+id, key)
+	_, l, err := s.kept(ctx, id, key)
 	if errors.Is(err, redis.Nil) {
-		l, _, err := patch.Apply(lead.Lead{ID: id, Revision: 1, Created: at, Updated: at})
-		return l, err
+		l, _, err = patch.Apply(lead.Lead{ID: id, Revision: 1, Created: at, Updated: at})
 	}
-	if err != nil {
-		return lead.Lead{}, wrapRedis(err)
-	}
-	_, l, err := keptAnswer(id, kept)
 	return l, err
+}
+
+// kept reads what was kept with a lead of a request with a key; redis.Nil if nothing was.
+func (s *Store) kept(ctx context.Context, id, key string) (fingerprint string, then lead.Lead, err error) {
+	shard, _ := lead.ShardOf(id)
+	text, err := s.pipe.hget(ctx, prefixes[shard]+"a:"+id, key)
+	if err != nil {
+		return "", lead.Lead{}, wrapRedis(err)
+	}
+	return keptAnswer(id, text)
 }
 
 // keptAnswer reads what was kept with a lead of an idempotent request: its fingerprint, and how the lead then was.
@@ -295,8 +299,8 @@ func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *I
 		after, differs, err := patch.Apply(before)
 		if err != nil {
 			// It may have been accepted before, on a lead that had room for it.
-			if kept, unseen := s.pipe.hget(ctx, prefixes[shard]+"a:"+id, key); key != "" && unseen == nil {
-				if was, then, problem := keptAnswer(id, kept); problem == nil && was == fingerprint {
+			if key != "" {
+				if was, then, unseen := s.kept(ctx, id, key); unseen == nil && was == fingerprint {
 					return then, nil
 				}
 			}
