@@ -67,6 +67,9 @@ func (all fences) Err() error {
 	return nil
 }
 
+// cut says whether a fence, and not the time a push may take, ended the call.
+func (all fences) cut() bool { return slices.ContainsFunc(all.each, (*fence).cut) }
+
 // keepFences renews the fences of this runner's claims, and its permits, until ctx ends. It ends the calls of
 // claims whose fence it cannot renew.
 func (r *runner) keepFences(ctx context.Context) {

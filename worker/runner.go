@@ -301,7 +301,7 @@ func (r *runner) fenceOf(c *store.Claim) *fence {
 }
 
 // fencesOf is a context that ends with the first of the claims' fences.
-func (r *runner) fencesOf(claims []*store.Claim) (context.Context, context.CancelFunc) {
+func (r *runner) fencesOf(claims []*store.Claim) (fences, context.CancelFunc) {
 	all := fences{}
 	for _, c := range claims {
 		all.each = append(all.each, r.fenceOf(c))

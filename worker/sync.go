@@ -150,7 +150,7 @@ func (r *runner) push(claims []*store.Claim) []result {
 	if r.batcher != nil {
 		ctx, cancel := r.fencesOf(called)
 		answers := r.batcher.PushBatch(ctx, items)
-		cut := ctx.Err() != nil
+		cut := ctx.cut()
 		cancel()
 		for k, i := range whose {
 			if k < len(answers) {
