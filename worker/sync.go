@@ -16,36 +16,40 @@ import (
 // batches, and gives the fences back. It reports whether the remote was called. Unless it is a probe, it is begun in
 // a slot, which is free again when the remote has answered.
 func (r *runner) sync(claims []*store.Claim, probe bool) (called bool) {
-	inSlot := !probe
 	for {
-		claims = slices.DeleteFunc(claims, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
-		if len(claims) > 0 && !probe && !r.pass() {
-			r.handBack(claims, r.store.Now())
-			claims = nil
-		}
-		if len(claims) > 0 && !probe && !inSlot {
-			<-r.slots
-			inSlot = true
-		}
-		endCall := func() {}
-		if len(claims) > 0 {
-			endCall, claims = r.permit(claims, probe)
-		}
-		var results []result
-		if len(claims) > 0 {
-			called = true
-			results = r.push(claims)
-			endCall()
-		}
-		if inSlot {
+		pushed, results := r.call(claims, probe)
+		if !probe {
 			r.giveSlots(1)
-			inSlot = false
 		}
-		if len(claims) == 0 {
+		if len(pushed) == 0 {
 			return called
 		}
-		claims = r.concludeAll(claims, results, probe)
+		called = true
+		if claims = r.concludeAll(pushed, results, probe); len(claims) == 0 {
+			return called
+		}
+		if !probe {
+			<-r.slots
+		}
 	}
+}
+
+// call pushes the claims that need it, if the gate and the vendor's limits let them through, and gives the others back.
+func (r *runner) call(claims []*store.Claim, probe bool) (pushed []*store.Claim, results []result) {
+	claims = slices.DeleteFunc(claims, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
+	if len(claims) == 0 {
+		return nil, nil
+	}
+	if !probe && !r.pass() {
+		r.handBack(claims, r.store.Now())
+		return nil, nil
+	}
+	endCall, claims := r.permit(claims, probe)
+	if len(claims) == 0 {
+		return nil, nil
+	}
+	defer endCall()
+	return claims, r.push(claims)
 }
 
 // concludeAll records what became of a call, in one round trip. It returns the claims that go on.
