@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,19 +27,21 @@ import (
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
+func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
+
 const full, createOnly = "a-full-key-of-sixteen", "a-create-key-of-sixteen"
 
 // api is a front end on a real Redis.
 type api struct {
-	t      testing.TB
-	url    string
-	redis  *redis.Client
-	server *redistest.Server
+	t     testing.TB
+	url   string
+	redis *redistest.Redis
 }
 
 func start(t testing.TB, change func(*ingest.Options)) *api {
-	server := redistest.Start(t)
-	client := server.Client(t, 0)
+	r := redistest.StartAlone(t)
+	client := store.Connect(r.Options())
+	t.Cleanup(func() { client.Close() })
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s, err := store.New(context.Background(), client, []store.Connector{{Name: "crm"}, {Name: "hook", Event: true}}, log)
 	if err != nil {
@@ -54,7 +57,7 @@ func start(t testing.TB, change func(*ingest.Options)) *api {
 	front.Config = ingest.Serving(ingest.New(options))
 	front.Start()
 	t.Cleanup(func() { front.Close(); s.Close() })
-	return &api{t, front.URL, client, server}
+	return &api{t, front.URL, r}
 }
 
 // answer is an HTTP answer.
@@ -96,11 +99,14 @@ func (a *api) do(method, path, key, body string, headers ...string) answer {
 	return got
 }
 
+// post creates a lead, and again where the machine had too much to do for it, and returns its id.
 func (a *api) post(body string) string {
 	a.t.Helper()
 	got := a.do("POST", "/api/v1/leads", full, body)
-	if got.status != 200 {
-		a.t.Fatalf("got %d %s", got.status, got.text)
+	for end := time.Now().Add(time.Minute); got.status != 200; got = a.do("POST", "/api/v1/leads", full, body) {
+		if got.status != 503 || time.Now().After(end) {
+			a.t.Fatalf("got %d %s", got.status, got.text)
+		}
 	}
 	return got.body["data"].(map[string]any)["lead_id"].(string)
 }
@@ -248,8 +254,8 @@ func TestIdempotencyKeys(t *testing.T) {
 	if got := a.do("PUT", path, full, `{"name":"D"}`, "Idempotency-Key", "two"); got.status != 422 {
 		t.Errorf("another update under the key: got %d %s", got.status, got.text)
 	}
-	for _, key := range a.redis.Keys(context.Background(), "lr:*:[ka]:*").Val() {
-		if ttl := a.redis.TTL(context.Background(), key).Val(); ttl <= 23*time.Hour || ttl > 24*time.Hour {
+	for _, key := range a.redis.Keys(t, "lr:*:[ka]:*") {
+		if ttl := a.redis.Client.TTL(context.Background(), key).Val(); ttl <= 23*time.Hour || ttl > 24*time.Hour {
 			t.Errorf("%s is kept for %s, want a day", key, ttl)
 		}
 	}
@@ -258,7 +264,7 @@ func TestIdempotencyKeys(t *testing.T) {
 func TestARequestWhoseKeyIsInFlightIsAnswered409(t *testing.T) {
 	a := start(t, nil)
 	a.post(`{"email":"warm@example.com"}`)
-	a.server.Signal(syscall.SIGSTOP) // whichever request comes first stays in flight
+	a.redis.Signal(syscall.SIGSTOP) // whichever request comes first stays in flight
 	const requests = 8
 	answers := make(chan answer, requests)
 	for range requests {
@@ -271,7 +277,7 @@ func TestARequestWhoseKeyIsInFlightIsAnswered409(t *testing.T) {
 			t.Errorf("while the first is in flight: got %d %s", got.status, got.text)
 		}
 	}
-	a.server.Signal(syscall.SIGCONT)
+	a.redis.Signal(syscall.SIGCONT)
 	if got := <-answers; got.status != 200 {
 		t.Errorf("the first: got %d %s", got.status, got.text)
 	}
@@ -283,12 +289,22 @@ func TestARequestWhoseKeyIsInFlightIsAnswered409(t *testing.T) {
 func TestListIsNewestFirstByPagesAndFiltered(t *testing.T) {
 	a := start(t, nil)
 	var ids []string
+	email, source := map[string]string{}, map[string]string{}
 	for i := range 25 {
-		ids = append(ids, a.post(fmt.Sprintf(`{"email":"a%d@example.com","source":"%s"}`, i%5, []string{"web", "fair"}[i%2])))
-		for begun := time.Now(); time.Since(begun) < 2*time.Millisecond; { // ids of one millisecond sort by chance
-		}
+		address, from := fmt.Sprintf("a%d@example.com", i%5), []string{"web", "fair"}[i%2]
+		id := a.post(fmt.Sprintf(`{"email":%q,"source":%q}`, address, from))
+		ids, email[id], source[id] = append(ids, id), address, from
 	}
+	slices.Sort(ids) // by age; those of one millisecond by chance
 	slices.Reverse(ids)
+	of := func(address, from string) (some []string) {
+		for _, id := range ids {
+			if (address == "" || email[id] == address) && (from == "" || source[id] == from) {
+				some = append(some, id)
+			}
+		}
+		return some
+	}
 	page := func(query string) (got []string, next string) {
 		answer := a.do("GET", "/api/v1/leads?"+query, full, "")
 		if answer.status != 200 {
@@ -311,14 +327,14 @@ func TestListIsNewestFirstByPagesAndFiltered(t *testing.T) {
 	if got := all("limit=7"); !slices.Equal(got, ids) {
 		t.Errorf("got %v, want %v", got, ids)
 	}
-	if got := all("limit=2&email=A3%40example.com"); len(got) != 5 || got[0] != ids[1] {
-		t.Errorf("by address: got %v", got)
+	if got, want := all("limit=2&email=A3%40example.com"), of("a3@example.com", ""); !slices.Equal(got, want) || len(got) != 5 {
+		t.Errorf("by address: got %v, want %v", got, want)
 	}
-	if got := all("limit=3&source=fair"); len(got) != 12 || got[0] != ids[1] {
-		t.Errorf("by source: got %v", got)
+	if got, want := all("limit=3&source=fair"), of("", "fair"); !slices.Equal(got, want) || len(got) != 12 {
+		t.Errorf("by source: got %v, want %v", got, want)
 	}
-	if got := all("limit=3&source=fair&email=a3@example.com"); len(got) != 3 && len(got) != 2 {
-		t.Errorf("by both: got %v", got)
+	if got, want := all("limit=1&source=fair&email=a3@example.com"), of("a3@example.com", "fair"); !slices.Equal(got, want) || len(got) != 3 {
+		t.Errorf("by both: got %v, want %v", got, want)
 	}
 	if got, next := page("source=nowhere"); len(got) != 0 || next != "" {
 		t.Errorf("of no source: got %v, next %q", got, next)
@@ -355,7 +371,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	if got.status != 200 || !strings.Contains(got.text, "survives a crash of leadrelay, of Redis and of the machine") {
 		t.Errorf("readyz: %d %s", got.status, got.text)
 	}
-	a.server.Kill()
+	a.redis.Kill()
 	if got := a.do("GET", "/readyz", "", ""); got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("readyz without Redis: %d %s", got.status, got.text)
 	}
@@ -370,7 +386,7 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 func TestARedisThatHangsIsAnswered503AndRecoversByItself(t *testing.T) {
 	a := start(t, nil)
 	a.post(`{"email":"a@example.com"}`)
-	a.server.Signal(syscall.SIGSTOP)
+	a.redis.Signal(syscall.SIGSTOP)
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
@@ -381,8 +397,8 @@ func TestARedisThatHangsIsAnswered503AndRecoversByItself(t *testing.T) {
 		})
 	}
 	group.Wait()
-	a.server.Signal(syscall.SIGCONT)
-	for end := time.Now().Add(30 * time.Second); a.do("POST", "/api/v1/leads", full, `{"email":"c@example.com"}`).status != 200; {
+	a.redis.Signal(syscall.SIGCONT)
+	for end := time.Now().Add(time.Minute); a.do("POST", "/api/v1/leads", full, `{"email":"c@example.com"}`).status != 200; {
 		if time.Now().After(end) {
 			t.Fatal("still no lead is accepted after Redis came back")
 		}
@@ -393,17 +409,20 @@ func TestARedisThatHangsIsAnswered503AndRecoversByItself(t *testing.T) {
 func TestAcceptingALeadIsOneRoundTrip(t *testing.T) {
 	a := start(t, nil)
 	calls := func() (n int) {
-		for line := range strings.Lines(a.redis.Info(context.Background(), "commandstats").Val()) {
-			var count int
-			if _, err := fmt.Sscanf(line, "cmdstat_evalsha:calls=%d,", &count); err == nil {
-				n = count
+		redistest.EachMaster(a.redis.Client, func(ctx context.Context, c *redis.Client) error {
+			for line := range strings.Lines(c.Info(ctx, "commandstats").Val()) {
+				var count int
+				if _, err := fmt.Sscanf(line, "cmdstat_evalsha:calls=%d,", &count); err == nil {
+					n += count
+				}
 			}
-		}
+			return nil
+		})
 		return n
 	}
 	// Enqueueing the jobs is behind the answer and only where no worker is awake: let one be, for every shard.
 	awake := func() {
-		a.redis.Pipelined(context.Background(), func(p redis.Pipeliner) error {
+		a.redis.Client.Pipelined(context.Background(), func(p redis.Pipeliner) error {
 			for shard := range 32 {
 				for _, c := range []string{"crm", "hook"} {
 					p.HSet(context.Background(), fmt.Sprintf("lr:{%02d}:w", shard), c, time.Now().Add(5*time.Second).UnixMilli())

@@ -20,7 +20,10 @@ import (
 
 // BenchmarkCreate accepts leads on a real Redis, 64 at once, without the network in front.
 func BenchmarkCreate(b *testing.B) {
-	client := redistest.Start(b, "--appendfsync", "everysec").Client(b, 0)
+	r := redistest.StartAlone(b)
+	r.Configure(b, "appendfsync", "everysec")
+	client := store.Connect(r.Options())
+	defer client.Close()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s, err := store.New(context.Background(), client, []store.Connector{{Name: "hook", Event: true}}, log)
 	if err != nil {

@@ -247,7 +247,7 @@ func TestABodyThatDoesNotArrive(t *testing.T) {
 	}{{false, 50 * time.Millisecond, "408", "request_timeout"}, {true, time.Minute, "400", "bad_request"}} {
 		front := httptest.NewUnstartedServer(nil)
 		front.Config = ingest.Serving(handler)
-		front.Config.ReadTimeout = c.within
+		front.Config.ReadHeaderTimeout, front.Config.ReadTimeout = time.Minute, c.within
 		front.Start()
 		conn, err := net.Dial("tcp", front.Listener.Addr().String())
 		if err != nil {

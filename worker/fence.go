@@ -94,7 +94,7 @@ func (r *runner) keepFences(ctx context.Context) {
 		calls := slices.Collect(maps.Keys(r.flying))
 		r.mu.Unlock()
 		for _, token := range calls {
-			r.store.ProlongCall(ctx, store.Limits(r.Limits), token, hold)
+			r.limiter.ProlongCall(ctx, token, hold)
 		}
 		if len(fences) == 0 {
 			continue

@@ -15,7 +15,7 @@ const (
 )
 
 // pass says whether leads may go through.
-func (r *runner) pass() bool { return r.gate.Load().Opens(r.store.Now()) }
+func (r *runner) pass() bool { return r.gate.Load().Opens(r.store.Now()) && !r.resting() }
 
 // noticeGate looks whether leads may go through since a moment ago, or since this worker began, and then wakes for
 // those that waited.

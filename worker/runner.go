@@ -20,6 +20,7 @@ import (
 type runner struct {
 	Connector
 	store   *store.Store
+	limiter *store.Limiter // nil where nothing is limited
 	log     *slog.Logger
 	metrics *metrics
 
@@ -28,9 +29,9 @@ type runner struct {
 	batcher connectors.Batcher //
 
 	slots  chan struct{} // one value for each push that may begin
-	tasks  chan []*store.Claim
+	tasks  chan task
 	quick  atomic.Bool               // the last push was
-	turn   sync.Mutex                // held by the round that claims next, so that freed slots gather for one claim
+	turn   chan struct{}             // has a value while one claims, so that freed slots gather for one claim
 	bell   chan struct{}             // has a value when the queue has a job
 	rounds [lead.Shards]atomic.Int32 // how often a round of a shard was asked for since it began
 	pushes sync.WaitGroup
@@ -41,23 +42,30 @@ type runner struct {
 	failures  streak       // of the remote's failures
 	throttles atomic.Int32 // throttled pushes in a row
 	probing   atomic.Bool
+	spending  atomic.Int32 // requests within calls that wait for the vendor's limits
+	calls     durations
 
 	mu     sync.Mutex
 	ending bool // nothing new may begin
 	held   map[*store.Claim]*fence
 	flying map[string]bool // tokens of permitted calls
+	rests  time.Time       // until when the vendor's limits let nothing through
 }
 
-func newRunner(c Connector, s *store.Store, log *slog.Logger, m *metrics) *runner {
-	if c.Limits.Scope == "" {
-		c.Limits.Scope = c.Name
-	}
+// task is what goes out together, and who is told when it waits for nothing any more.
+type task struct {
+	claims []*store.Claim
+	begun  func()
+}
+
+func newRunner(c Connector, limiter *store.Limiter, s *store.Store, log *slog.Logger, m *metrics) *runner {
 	if c.Limits.Concurrency > 0 {
 		c.Concurrency = min(c.Concurrency, c.Limits.Concurrency)
 	}
 	r := &runner{
-		Connector: c, store: s, log: log, metrics: m,
-		slots: make(chan struct{}, c.Concurrency), tasks: make(chan []*store.Claim), bell: make(chan struct{}, 1),
+		Connector: c, store: s, limiter: limiter, log: log, metrics: m,
+		slots: make(chan struct{}, c.Concurrency), tasks: make(chan task),
+		turn: make(chan struct{}, 1), bell: make(chan struct{}, 1),
 		held: map[*store.Claim]*fence{}, flying: map[string]bool{},
 	}
 	r.keyed, _ = c.Connector.(connectors.Keyed)
@@ -164,8 +172,13 @@ func (r *runner) round(ctx context.Context, shard int) {
 
 // claimAndPush waits for free slots, claims as many leads and begins to push them. It reports whether there were any.
 func (r *runner) claimAndPush(ctx context.Context, shard int) (found bool) {
-	r.turn.Lock()
-	defer r.turn.Unlock()
+	select {
+	case r.turn <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	endTurn := func() { <-r.turn }
+	defer func() { endTurn() }()
 	slots := r.takeSlots(ctx)
 	if slots == 0 {
 		return false
@@ -191,7 +204,9 @@ func (r *runner) claimAndPush(ctx context.Context, shard int) (found bool) {
 			r.giveSlots(slots)
 			return false
 		}
-		r.start(claims)
+		// What becomes due until the batch has leave to go belongs in it, and not in another that waits behind it.
+		r.start(task{claims, endTurn})
+		endTurn = func() {}
 		return true
 	}
 	r.giveSlots(max(0, slots-len(claims)))
@@ -200,7 +215,7 @@ func (r *runner) claimAndPush(ctx context.Context, shard int) (found bool) {
 			r.handBack(claims[i:], r.store.Now())
 			break
 		}
-		r.start([]*store.Claim{c})
+		r.start(task{[]*store.Claim{c}, func() {}})
 	}
 	return len(claims) > 0
 }
@@ -324,23 +339,23 @@ func (r *runner) drop(c *store.Claim) {
 	}
 }
 
-// start pushes claims that go out together, in the one slot taken for them.
-func (r *runner) start(claims []*store.Claim) {
+// start begins to push a task, in the one slot taken for it.
+func (r *runner) start(t task) {
 	r.pushes.Add(1) // the round that starts it is under way
 	select {
-	case r.tasks <- claims:
+	case r.tasks <- t:
 	default:
-		go r.pusher(claims)
+		go r.pusher(t)
 	}
 }
 
-// pusher pushes claims, and then what others start: its stack has grown by then.
-func (r *runner) pusher(claims []*store.Claim) {
+// pusher pushes a task, and then what others start: its stack has grown by then.
+func (r *runner) pusher(t task) {
 	for {
-		r.sync(claims, false)
+		r.sync(t.claims, false, t.begun)
 		r.pushes.Done()
 		select {
-		case claims = <-r.tasks:
+		case t = <-r.tasks:
 		case <-r.base.Done():
 			return
 		}
@@ -378,7 +393,7 @@ func (r *runner) probeIfDue(ctx context.Context) {
 			if err != nil {
 				return
 			}
-			if len(claims) == 1 && r.sync(claims, true) {
+			if len(claims) == 1 && r.sync(claims, true, func() {}) {
 				return
 			}
 		}

@@ -14,10 +14,11 @@ import (
 
 // sync brings the remote up to the newest revision of each claimed lead, together where the connector takes
 // batches, and gives the fences back. It reports whether the remote was called. Unless it is a probe, it is begun in
-// a slot, which is free again when the remote has answered.
-func (r *runner) sync(claims []*store.Claim, probe bool) (called bool) {
+// a slot, which is free again when the remote has answered. begun is told when the claims wait for nothing any more.
+func (r *runner) sync(claims []*store.Claim, probe bool, begun func()) (called bool) {
 	for {
-		pushed, results := r.call(claims, probe)
+		pushed, results := r.call(claims, probe, begun)
+		begun = func() {}
 		if !probe {
 			r.giveSlots(1)
 		}
@@ -35,7 +36,18 @@ func (r *runner) sync(claims []*store.Claim, probe bool) (called bool) {
 }
 
 // call pushes the claims that need it, if the gate and the vendor's limits let them through, and gives the others back.
-func (r *runner) call(claims []*store.Claim, probe bool) (pushed []*store.Claim, results []result) {
+func (r *runner) call(claims []*store.Claim, probe bool, begun func()) (pushed []*store.Claim, results []result) {
+	claims, endCall := r.letThrough(claims, probe)
+	begun()
+	if len(claims) == 0 {
+		return nil, nil
+	}
+	defer endCall()
+	return claims, r.push(claims, &host{runner: r})
+}
+
+// letThrough returns the claims that may be pushed now, and how to say that their call is over.
+func (r *runner) letThrough(claims []*store.Claim, probe bool) (through []*store.Claim, endCall func()) {
 	claims = slices.DeleteFunc(claims, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
 	if len(claims) == 0 {
 		return nil, nil
@@ -44,12 +56,7 @@ func (r *runner) call(claims []*store.Claim, probe bool) (pushed []*store.Claim,
 		r.handBack(claims, r.store.Now())
 		return nil, nil
 	}
-	endCall, claims := r.permit(claims, probe)
-	if len(claims) == 0 {
-		return nil, nil
-	}
-	defer endCall()
-	return claims, r.push(claims)
+	return r.permit(claims, probe)
 }
 
 // concludeAll records what became of a call, in one round trip. It returns the claims that go on.
@@ -128,13 +135,13 @@ type result struct {
 
 // push calls the connector for claims that go out together. It makes sure first that nothing an earlier push
 // may have left behind is orphaned or doubled.
-func (r *runner) push(claims []*store.Claim) []result {
+func (r *runner) push(claims []*store.Claim, h *host) []result {
 	results := make([]result, len(claims))
 	var items []connectors.Item
 	var whose []int
 	var called []*store.Claim
 	for i, c := range claims {
-		ctx := r.fenceOf(c)
+		ctx := connectors.WithHost(r.fenceOf(c), h)
 		if err := ctx.Err(); err != nil {
 			results[i].err = err
 			continue
@@ -153,7 +160,7 @@ func (r *runner) push(claims []*store.Claim) []result {
 	began := time.Now()
 	if r.batcher != nil {
 		ctx, cancel := r.fencesOf(called)
-		answers := r.batcher.PushBatch(ctx, items)
+		answers := r.batcher.PushBatch(connectors.WithHost(ctx, h), items)
 		cut := ctx.cut()
 		cancel()
 		for k, i := range whose {
@@ -167,7 +174,8 @@ func (r *runner) push(claims []*store.Claim) []result {
 		}
 	} else {
 		for k, i := range whose {
-			results[i].ref, results[i].err = r.Connector.Connector.Push(r.fenceOf(claims[i]), items[k].Change, items[k].Ref)
+			ctx := connectors.WithHost(r.fenceOf(claims[i]), h)
+			results[i].ref, results[i].err = r.Connector.Connector.Push(ctx, items[k].Change, items[k].Ref)
 		}
 	}
 	took := time.Since(began)
@@ -433,66 +441,4 @@ func (r *runner) fly(token string, flying bool) {
 	} else {
 		delete(r.flying, token)
 	}
-}
-
-// waitHere is how long claims wait for a vendor's limit before they are handed back for later.
-const waitHere = 3 * time.Second
-
-// permit waits for the vendor's limits. It returns how to say that the call is over, and the claims to push: as
-// they are after the wait, and as many more as fit in the batch. Waiting is not an attempt.
-func (r *runner) permit(claims []*store.Claim, probe bool) (endCall func(), granted []*store.Claim) {
-	l := store.Limits(r.Limits)
-	if l.Concurrency == 0 && l.Rate == 0 {
-		return func() {}, claims
-	}
-	ctx := r.base
-	token := newToken()
-	began := time.Now()
-	for {
-		wait, err := r.store.Permit(ctx, l, token, hold)
-		if err == nil && wait == 0 {
-			break
-		}
-		if err != nil || wait > waitHere || time.Since(began) > waitHere {
-			r.handBack(claims, r.store.Now().Add(max(wait, 100*time.Millisecond)))
-			return nil, nil
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			r.handBack(claims, r.store.Now())
-			return nil, nil
-		}
-	}
-	r.fly(token, true)
-	endCall = func() {
-		r.fly(token, false)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hold)
-		defer cancel()
-		r.store.EndCall(ctx, l, token)
-	}
-	if time.Since(began) > 20*time.Millisecond {
-		claims = slices.DeleteFunc(claims, func(c *store.Claim) bool {
-			err := r.store.Refresh(ctx, c, hold)
-			if err != nil {
-				r.drop(c)
-				return true
-			}
-			r.fenceOf(c).holdUntil(c.Until)
-			return r.settledWithoutCall(c)
-		})
-		if r.batcher != nil && !probe {
-			shard := 0
-			if len(claims) > 0 {
-				shard, _ = lead.ShardOf(claims[0].Change.Lead.ID)
-			}
-			if all, err := r.fill(ctx, claims, shard); err == nil {
-				claims = slices.DeleteFunc(all, func(c *store.Claim) bool { return r.settledWithoutCall(c) })
-			}
-		}
-	}
-	if len(claims) == 0 {
-		endCall()
-	}
-	return endCall, claims
 }

@@ -58,7 +58,7 @@ func New(list []Connector, opts Options) *Worker {
 	m := newMetrics(opts.Metrics)
 	w := &Worker{Options: opts, runners: map[string]*runner{}}
 	for _, c := range list {
-		w.runners[c.Name] = newRunner(c, opts.Store, opts.Log.With("connector", c.Name), m)
+		w.runners[c.Name] = newRunner(c, limiterOf(c, list, opts.Store), opts.Store, opts.Log.With("connector", c.Name), m)
 	}
 	return w
 }

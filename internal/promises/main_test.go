@@ -1,17 +1,19 @@
 package promises
 
 import (
-	"context"
+	"os"
 	"testing"
 
 	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/redistest"
 )
 
+func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
+
 func TestALeadReachesEveryConnectorAndLeavesIt(t *testing.T) {
 	crm, hook, sheet := newRemote("crm"), newEventRemote("hook"), newRemote("sheet")
 	sheet.batch = 10
-	w := newWorld(t, redistest.Start(t), crm, hook, sheet)
+	w := newWorld(t, crm, hook, sheet)
 	p := w.start(nil)
 	id := p.post(`{"name":"John Doe","email":"john@gmail.com","source":"website","note":"n","budget":12.50}`)
 	p.inStep()
@@ -32,7 +34,7 @@ func TestALeadReachesEveryConnectorAndLeavesIt(t *testing.T) {
 	if got := hook.told(id); len(got) != 3 || got[0].op != lead.Create || got[1].op != lead.Update || got[2].op != lead.Delete {
 		t.Errorf("hook was told %+v, want create, update, delete", got)
 	}
-	if keys := w.redis.Client(t, w.db).Keys(context.Background(), "lr:*"+id+"*").Val(); len(keys) != 0 {
+	if keys := w.redis.Keys(t, "lr:*"+id+"*"); len(keys) != 0 {
 		t.Errorf("after every connector confirmed the delete, %v are left", keys)
 	}
 }

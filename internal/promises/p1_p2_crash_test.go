@@ -2,12 +2,11 @@ package promises
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/leadrelay/leadrelay/internal/redistest"
 )
 
 // scenario is what a client does, with a retry of what was not answered, as the idempotency key allows.
@@ -30,7 +29,7 @@ func scenario(p func() *process, id *string) []func() bool {
 
 // crash runs the scenario in a process that dies at the n-th moment of its Redis commands and of its calls to
 // remotes, then in one that lives. It reports whether the first process lived to the end.
-func crash(t *testing.T, server *redistest.Server, n int64, withDelete bool) (survived bool) {
+func crash(t *testing.T, n int64, withDelete bool) (survived bool) {
 	var moments atomic.Int64
 	crm, hook := newRemote("crm"), newEventRemote("hook")
 	die := func(string, bool) bool { return moments.Add(1) == n }
@@ -41,7 +40,7 @@ func crash(t *testing.T, server *redistest.Server, n int64, withDelete bool) (su
 		return nil
 	}
 	hook.behave = crm.behave
-	w := newWorld(t, server, crm, hook)
+	w := newWorld(t, crm, hook)
 	first := w.start(func(name string, after bool) bool {
 		switch name {
 		case "hello", "client", "subscribe", "time":
@@ -66,7 +65,7 @@ func crash(t *testing.T, server *redistest.Server, n int64, withDelete bool) (su
 		for end := time.Now().Add(patience); !step(); {
 			switch {
 			case time.Now().After(end):
-				t.Errorf("moment %d: a living process did not accept", n)
+				t.Error("a living process did not accept")
 				return false
 			case first.dead.Load() && current == first:
 				restart()
@@ -87,25 +86,24 @@ func crash(t *testing.T, server *redistest.Server, n int64, withDelete bool) (su
 	records, events := crm.of(id), hook.told(id)
 	if withDelete {
 		if len(records) != 0 {
-			t.Errorf("moment %d: the crm still has %+v after the delete", n, records)
+			t.Errorf("the crm still has %+v after the delete", records)
 		}
 		if len(events) > 0 && events[len(events)-1].op != "delete" {
-			t.Errorf("moment %d: the hook was told %+v, and no delete at the end", n, events)
+			t.Errorf("the hook was told %+v, and no delete at the end", events)
 		}
-		left := w.redis.Client(t, w.db).Keys(context.Background(), "lr:*"+id+"*").Val()
-		for _, key := range left {
-			t.Errorf("moment %d: %s is left of a deleted lead", n, key)
+		for _, key := range w.redis.Keys(t, "lr:*"+id+"*") {
+			t.Errorf("%s is left of a deleted lead", key)
 		}
 	} else {
 		if len(records) != 1 || records[0].email != "b@example.com" {
-			t.Errorf("moment %d: the crm has %+v, want one record of b@example.com", n, records)
+			t.Errorf("the crm has %+v, want one record of b@example.com", records)
 		}
 		if len(events) != 2 || events[0].revision != 1 || events[1].revision != 2 {
-			t.Errorf("moment %d: the hook was told %+v, want revisions 1 and 2", n, events)
+			t.Errorf("the hook was told %+v, want revisions 1 and 2", events)
 		}
 	}
 	if all, _, err := current.store.List(context.Background(), storeQuery); err != nil || len(all) > 1 {
-		t.Errorf("moment %d: the store has %d leads of one idempotent create: %v", n, len(all), err)
+		t.Errorf("the store has %d leads of one idempotent create: %v", len(all), err)
 	}
 	if t.Failed() {
 		t.Log(w.logs.String())
@@ -114,16 +112,21 @@ func crash(t *testing.T, server *redistest.Server, n int64, withDelete bool) (su
 }
 
 func testCrashes(t *testing.T, withDelete bool) {
-	server := redistest.Start(t)
 	const together = 40
-	for n := int64(1); !t.Failed(); n += together {
+	step := int64(1)
+	if testing.Short() {
+		step = 7
+	}
+	for n := int64(1); !t.Failed(); n += together * step {
 		var group sync.WaitGroup
 		var survived atomic.Int64
 		for i := range int64(together) {
 			group.Go(func() {
-				if crash(t, server, n+i, withDelete) {
-					survived.Add(1)
-				}
+				t.Run(fmt.Sprint("moment ", n+i*step), func(t *testing.T) {
+					if crash(t, n+i*step, withDelete) {
+						survived.Add(1)
+					}
+				})
 			})
 		}
 		group.Wait()
@@ -132,9 +135,6 @@ func testCrashes(t *testing.T, withDelete bool) {
 			if n < 20 {
 				t.Errorf("only %d moments: the process hardly did anything", n)
 			}
-			return
-		}
-		if testing.Short() {
 			return
 		}
 	}

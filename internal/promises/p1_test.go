@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/redistest"
@@ -18,17 +20,16 @@ import (
 
 // forgetJobs removes everything asynq keeps: the jobs waiting, running, archived.
 func (w *world) forgetJobs() int {
-	client := w.redis.Client(w.t, w.db)
-	keys := client.Keys(context.Background(), "asynq:*").Val()
-	if len(keys) > 0 {
-		client.Del(context.Background(), keys...)
+	keys := w.redis.Keys(w.t, "asynq:*")
+	for _, key := range keys { // one by one: a Cluster has them in several places
+		w.redis.Client.Del(context.Background(), key)
 	}
 	return len(keys)
 }
 
 func TestP1TheSweeperFindsWorkWhoseJobsAreLost(t *testing.T) {
 	crm := newRemote("crm")
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	front := w.start(nil)
 	front.shutdown() // the worker; the front end goes on accepting
 	var ids []string
@@ -47,11 +48,11 @@ func TestP1TheSweeperFindsWorkWhoseJobsAreLost(t *testing.T) {
 
 func TestP1AnArchivedOrTrimmedJobLosesNothing(t *testing.T) {
 	crm := newRemote("crm")
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	front := w.start(nil)
 	front.shutdown()
 	id := front.post(`{"email":"a@example.com"}`)
-	inspector := asynq.NewInspectorFromRedisClient(w.redis.Client(t, w.db))
+	inspector := asynq.NewInspectorFromRedisClient(w.redis.Client)
 	w.eventually("the job to be archived and trimmed", func() bool {
 		inspector.ArchiveAllPendingTasks("crm")
 		n, err := inspector.DeleteAllArchivedTasks("crm")
@@ -65,10 +66,11 @@ func TestP1AnArchivedOrTrimmedJobLosesNothing(t *testing.T) {
 }
 
 func TestP1AFullRedisIsAnswered503AndWhatWasAcceptedIsKept(t *testing.T) {
-	server := redistest.Start(t, "--maxmemory", "6mb")
+	server := redistest.StartAlone(t)
 	crm := newRemote("crm")
-	w := newWorld(t, server, crm)
+	w := newWorldOn(server, t, crm)
 	p := w.start(nil)
+	server.Configure(t, "maxmemory", fmt.Sprint(used(t, server)+4<<20))
 	accepted := map[string]bool{}
 	note := strings.Repeat("n", 9000)
 	full := false
@@ -86,10 +88,7 @@ func TestP1AFullRedisIsAnswered503AndWhatWasAcceptedIsKept(t *testing.T) {
 	if !full {
 		t.Fatal("Redis never became full")
 	}
-	client := server.Client(t, w.db)
-	if err := client.ConfigSet(context.Background(), "maxmemory", "0").Err(); err != nil {
-		t.Fatal(err)
-	}
+	server.Configure(t, "maxmemory", "0")
 	p.inStep()
 	for id := range accepted {
 		if got := crm.of(id); len(got) != 1 {
@@ -102,10 +101,46 @@ func TestP1AFullRedisIsAnswered503AndWhatWasAcceptedIsKept(t *testing.T) {
 	}
 }
 
+func TestP1WhatALeadSurvivesIsThatOfAClustersWeakestMaster(t *testing.T) {
+	r := redistest.StartCluster(t)
+	r.Configure(t, "appendfsync", "always") // as it was, when the test ends
+	p := newWorldOn(r, t).start(nil)
+	for _, address := range r.Options().Addrs {
+		master := redis.NewClient(&redis.Options{Addr: address})
+		defer master.Close()
+		for _, setting := range []string{"no", "always"} {
+			if err := master.ConfigSet(context.Background(), "appendfsync", setting).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.store.Persistence(context.Background()); got.Fsync != setting {
+				t.Errorf("with appendfsync %s on one of three masters: got %+v", setting, got)
+			}
+		}
+	}
+}
+
+// used is how many bytes the fullest of the servers has in memory.
+func used(t *testing.T, r *redistest.Redis) (most int) {
+	t.Helper()
+	err := redistest.EachMaster(r.Client, func(ctx context.Context, c *redis.Client) error {
+		info, err := c.InfoMap(ctx, "memory").Result()
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(info["Memory"]["used_memory"])
+		most = max(most, n)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return most
+}
+
 func TestP1AnAcceptedLeadSurvivesAKilledRedis(t *testing.T) {
-	server := redistest.Start(t)
+	server := redistest.StartAlone(t)
 	crm := newRemote("crm")
-	w := newWorld(t, server, crm)
+	w := newWorldOn(server, t, crm)
 	p := w.start(nil)
 	p.shutdown()
 	id := p.post(`{"email":"a@example.com"}`)
@@ -122,11 +157,11 @@ func TestP1AnAcceptedLeadSurvivesAKilledRedis(t *testing.T) {
 
 func TestP2JobsDoubledAndDelayedMakeNoDoubles(t *testing.T) {
 	crm, hook := newRemote("crm"), newEventRemote("hook")
-	w := newWorld(t, redistest.Start(t), crm, hook)
+	w := newWorld(t, crm, hook)
 	p, second := w.start(nil), w.start(nil)
 	id := p.post(`{"email":"a@example.com"}`)
 	shard, _ := lead.ShardOf(id)
-	jobs := asynq.NewClientFromRedisClient(w.redis.Client(t, w.db))
+	jobs := asynq.NewClientFromRedisClient(w.redis.Client)
 	ring := func() {
 		for range 20 {
 			for _, name := range []string{"crm", "hook"} {
@@ -144,7 +179,7 @@ func TestP2JobsDoubledAndDelayedMakeNoDoubles(t *testing.T) {
 	ring() // jobs of old, behind newer ones
 	w.eventually("all jobs taken", func() bool {
 		for _, name := range []string{"crm", "hook"} {
-			info, err := asynq.NewInspectorFromRedisClient(w.redis.Client(t, w.db)).GetQueueInfo(name)
+			info, err := asynq.NewInspectorFromRedisClient(w.redis.Client).GetQueueInfo(name)
 			if err != nil || info.Pending+info.Active > 0 {
 				return false
 			}
@@ -162,7 +197,7 @@ func TestP2JobsDoubledAndDelayedMakeNoDoubles(t *testing.T) {
 
 func TestP2ConcurrentCreatesWithOneIdempotencyKeyMakeOneLead(t *testing.T) {
 	crm := newRemote("crm")
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	one, two := w.start(nil), w.start(nil)
 	var group sync.WaitGroup
 	var mu sync.Mutex
@@ -195,7 +230,7 @@ func TestP2ConcurrentCreatesWithOneIdempotencyKeyMakeOneLead(t *testing.T) {
 
 func TestP2ConcurrentPostsOfOneAddressUnderDedupeMakeOneLead(t *testing.T) {
 	crm := newRemote("crm")
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	w.dedupe = true
 	one, two := w.start(nil), w.start(nil)
 	var group sync.WaitGroup
@@ -222,7 +257,7 @@ func TestP2ConcurrentPostsOfOneAddressUnderDedupeMakeOneLead(t *testing.T) {
 
 func TestP2UnderDedupeALeadIsKnownByTheAddressItWasChangedTo(t *testing.T) {
 	crm := newRemote("crm")
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	before := w.start(nil)
 	early := before.post(`{"email":"early@example.com"}`) // before dedupe was set
 	w.dedupe = true
@@ -242,7 +277,7 @@ func TestP2UnderDedupeALeadIsKnownByTheAddressItWasChangedTo(t *testing.T) {
 
 func TestP2UnderDedupeARepeatedRequestGetsItsFirstAnswerAndChangesNothing(t *testing.T) {
 	crm := newRemote("crm")
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	w.dedupe = true
 	one, two := w.start(nil), w.start(nil)
 	post := func(p *process, key, body string) (int, string) {
@@ -281,47 +316,48 @@ func TestP2UnderDedupeARepeatedRequestGetsItsFirstAnswerAndChangesNothing(t *tes
 }
 
 func TestP1WhatIsAcceptedTogetherIsKeptWheneverTheProcessDies(t *testing.T) {
-	server := redistest.Start(t)
 	for n := int64(1); n < 40; n += 3 {
-		crm, hook := newRemote("crm"), newEventRemote("hook")
-		w := newWorld(t, server, crm, hook)
-		var moments atomic.Int64
-		first := w.start(func(name string, after bool) bool {
-			switch name {
-			case "hello", "client", "subscribe", "time":
-				return false
-			}
-			return moments.Add(1) == n
-		})
-		var mu sync.Mutex
-		accepted := map[string]string{}
-		var group sync.WaitGroup
-		for i := range 40 {
-			group.Go(func() {
-				email := fmt.Sprintf("a%d@example.com", i)
-				if status, answer := first.call("POST", "/api/v1/leads", fmt.Sprintf(`{"email":%q}`, email)); status == 200 {
-					mu.Lock()
-					defer mu.Unlock()
-					id := answer["data"].(map[string]any)["lead_id"].(string)
-					if other, taken := accepted[id]; taken {
-						t.Errorf("moment %d: %s and %s have one id", n, other, email)
-					}
-					accepted[id] = email
+		t.Run(fmt.Sprint("moment ", n), func(t *testing.T) {
+			crm, hook := newRemote("crm"), newEventRemote("hook")
+			w := newWorld(t, crm, hook)
+			var moments atomic.Int64
+			first := w.start(func(name string, after bool) bool {
+				switch name {
+				case "hello", "client", "subscribe", "time":
+					return false
 				}
+				return moments.Add(1) == n
 			})
-		}
-		group.Wait()
-		second := w.start(nil)
-		second.inStep()
-		for id, email := range accepted {
-			got, told := crm.of(id), hook.told(id)
-			if len(got) != 1 || got[0].email != email || len(told) != 1 {
-				t.Errorf("moment %d: the crm has %+v and the hook %+v of a lead that was accepted with %s", n, got, told, email)
+			var mu sync.Mutex
+			accepted := map[string]string{}
+			var group sync.WaitGroup
+			for i := range 40 {
+				group.Go(func() {
+					email := fmt.Sprintf("a%d@example.com", i)
+					if status, answer := first.call("POST", "/api/v1/leads", fmt.Sprintf(`{"email":%q}`, email)); status == 200 {
+						mu.Lock()
+						defer mu.Unlock()
+						id := answer["data"].(map[string]any)["lead_id"].(string)
+						if other, taken := accepted[id]; taken {
+							t.Errorf("%s and %s have one id", other, email)
+						}
+						accepted[id] = email
+					}
+				})
 			}
-		}
-		all, _, err := second.store.List(context.Background(), store.Query{Limit: 100})
-		if err != nil || len(all) > 40 || len(all) < len(accepted) || len(crm.records) != len(all) {
-			t.Errorf("moment %d: %d leads are stored and %d at the crm of %d accepted: %v", n, len(all), len(crm.records), len(accepted), err)
-		}
+			group.Wait()
+			second := w.start(nil)
+			second.inStep()
+			for id, email := range accepted {
+				got, told := crm.of(id), hook.told(id)
+				if len(got) != 1 || got[0].email != email || len(told) != 1 {
+					t.Errorf("the crm has %+v and the hook %+v of a lead that was accepted with %s", got, told, email)
+				}
+			}
+			all, _, err := second.store.List(context.Background(), store.Query{Limit: 100})
+			if err != nil || len(all) > 40 || len(all) < len(accepted) || len(crm.records) != len(all) {
+				t.Errorf("%d leads are stored and %d at the crm of %d accepted: %v", len(all), len(crm.records), len(accepted), err)
+			}
+		})
 	}
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
-	"github.com/leadrelay/leadrelay/internal/redistest"
 	"github.com/leadrelay/leadrelay/worker"
 )
 
@@ -35,7 +34,7 @@ func TestP2AVendorThatAppliedAndDidNotAnswerHasOneRecord(t *testing.T) {
 				}
 				return nil
 			}
-			w := newWorld(t, redistest.Start(t), crm)
+			w := newWorld(t, crm)
 			p := w.start(nil)
 			id := p.post(`{"email":"a@example.com"}`)
 			p.inStep()
@@ -64,7 +63,7 @@ func TestP2AndP3ManyWorkersOverManyChangesEndInTheNewestState(t *testing.T) {
 		return nil
 	}
 	crm.behave, sheet.behave, hook.behave = misbehave, misbehave, misbehave
-	w := newWorld(t, redistest.Start(t), crm, sheet, hook)
+	w := newWorld(t, crm, sheet, hook)
 	processes := []*process{w.start(nil), w.start(nil), w.start(nil)}
 	type end struct {
 		email   string
@@ -137,7 +136,7 @@ func TestP3AnUpdateDuringAPushArrivesAfterIt(t *testing.T) {
 		}
 		return nil
 	}
-	w := newWorld(t, redistest.Start(t), crm, hook)
+	w := newWorld(t, crm, hook)
 	p := w.start(nil)
 	id := p.post(`{"email":"a@example.com"}`)
 	<-g.waiting
@@ -162,7 +161,7 @@ func TestP3ADeleteDuringAPushLeavesNothing(t *testing.T) {
 		}
 		return nil
 	}
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	p := w.start(nil)
 	id := p.post(`{"email":"a@example.com"}`)
 	<-g.waiting
@@ -176,7 +175,7 @@ func TestP3ADeleteDuringAPushLeavesNothing(t *testing.T) {
 
 func TestP3ChangesBehindAnOutageBecomeOneCallAndAnUnsentDeleteNone(t *testing.T) {
 	crm, hook := newRemote("crm"), newEventRemote("hook")
-	w := newWorld(t, redistest.Start(t), crm, hook)
+	w := newWorld(t, crm, hook)
 	front := w.start(nil)
 	front.shutdown()
 	id := front.post(`{"email":"a@example.com"}`)
@@ -212,7 +211,7 @@ func TestP3ADeleteOvertakesWhatIsUnsentOfAnEventConnector(t *testing.T) {
 		}
 		return nil
 	}
-	w := newWorld(t, redistest.Start(t), hook)
+	w := newWorld(t, hook)
 	p := w.start(nil)
 	id := p.post(`{"email":"a@example.com"}`)
 	<-g.waiting
@@ -238,7 +237,7 @@ func TestP3AWorkerPausedPastItsFenceChangesNothing(t *testing.T) {
 		}
 		return nil
 	}
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	first, pause, resume := w.startPausable()
 	frozen.Store(first)
 	id := first.post(`{"email":"old@example.com"}`)
@@ -261,7 +260,7 @@ func TestP3AWorkerPausedPastItsFenceChangesNothing(t *testing.T) {
 
 func TestP3AClientSeesItsOwnNewestStateAndNoRevisionForNoChange(t *testing.T) {
 	crm := newRemote("crm")
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	p := w.start(nil)
 	id := p.post(`{"email":"a@example.com","n":1.0}`)
 	p.put(id, `{"email":"a@example.com","n":1.0}`)
@@ -285,7 +284,7 @@ func TestP4AHangingConnectorDelaysNoOther(t *testing.T) {
 		}
 		return nil
 	}
-	w := newWorld(t, redistest.Start(t), slow, quick)
+	w := newWorld(t, slow, quick)
 	p := w.start(nil)
 	var ids []string
 	for i := range 300 {
@@ -313,7 +312,7 @@ func TestGracefulShutdownFinishesWhatIsInFlight(t *testing.T) {
 		}
 		return nil
 	}
-	w := newWorld(t, redistest.Start(t), crm)
+	w := newWorld(t, crm)
 	p := w.start(nil)
 	id := p.post(`{"email":"a@example.com"}`)
 	<-g.waiting
@@ -345,7 +344,7 @@ func TestP3WhoNeverGotALeadIsNotToldOfItsDelete(t *testing.T) {
 				tried <- struct{}{}
 				return row.err
 			}
-			w := newWorld(t, redistest.Start(t), hook)
+			w := newWorld(t, hook)
 			p := w.start(nil)
 			id := p.post(`{"email":"a@example.com"}`)
 			<-tried
@@ -375,7 +374,7 @@ func TestP2AnAddressChangedAfterALostAnswerLeavesOneRecord(t *testing.T) {
 		}
 		return nil
 	}
-	w := newWorld(t, redistest.Start(t), list)
+	w := newWorld(t, list)
 	list.tune = func(c *worker.Connector) { c.Retry.Initial = time.Hour; c.Retry.Max = time.Hour }
 	p := w.start(nil)
 	id := p.post(`{"email":"a@example.com"}`)
@@ -399,7 +398,7 @@ func TestP2AnAddressChangedAfterALostAnswerLeavesOneRecord(t *testing.T) {
 func TestP2TwoLeadsOfOneAddressShareARecordUntilTheLastOfThemGoes(t *testing.T) {
 	list := newRemote("list")
 	list.keyed = true
-	w := newWorld(t, redistest.Start(t), list)
+	w := newWorld(t, list)
 	p := w.start(nil)
 	have := func(emails ...string) {
 		t.Helper()
@@ -425,7 +424,7 @@ func TestP2TwoLeadsOfOneAddressShareARecordUntilTheLastOfThemGoes(t *testing.T) 
 	have("moved@example.com")
 	p.remove(first)
 	have()
-	if keys := w.redis.Client(t, w.db).Keys(context.Background(), "lr:*keys").Val(); len(keys) != 0 {
+	if keys := w.redis.Keys(t, "lr:*keys"); len(keys) != 0 {
 		t.Errorf("%v are left", keys)
 	}
 }
@@ -433,7 +432,7 @@ func TestP2TwoLeadsOfOneAddressShareARecordUntilTheLastOfThemGoes(t *testing.T) 
 func TestP2LeadsThatComeAndGoUnderOneAddressAtOnceEndInWhatIsLeft(t *testing.T) {
 	list := newRemote("list")
 	list.keyed = true
-	w := newWorld(t, redistest.Start(t), list)
+	w := newWorld(t, list)
 	one, two := w.start(nil), w.start(nil)
 	var group sync.WaitGroup
 	for n := range 12 {
@@ -463,7 +462,7 @@ func TestP2AndP3ALateAnswerToADeleteTellsAnEventConnectorOfNoSecondDelete(t *tes
 		}
 		return nil
 	}
-	w := newWorld(t, redistest.Start(t), hook)
+	w := newWorld(t, hook)
 	first, pause, resume := w.startPausable()
 	frozen.Store(first)
 	id := first.post(`{"email":"a@example.com"}`)
@@ -496,7 +495,7 @@ func TestP1AndP3ARedisWhoseClockIsSetBackOrForwardLosesNothing(t *testing.T) {
 				return nil
 			}
 			hook.behave = crm.behave
-			w := newWorld(t, redistest.Start(t), crm, hook)
+			w := newWorld(t, crm, hook)
 			p := w.start(nil)
 			tried := p.post(`{"email":"tried@example.com"}`)
 			w.eventually("a failure", func() bool { return p.standing(tried, "crm")["state"] == "retrying" })

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/leadrelay/leadrelay/internal/redistest"
 )
 
 // pastFence is longer than a fence holds (9 s): who is paused for so long has lost all its leads to others.
@@ -59,81 +61,81 @@ func (r *round) disturbOnce(what string, dice *rand.Rand, over <-chan struct{}, 
 	front, worker := r.fronts[which%len(r.fronts)], r.workers[which%len(r.workers)]
 	again := func(p *process) {
 		time.Sleep(down)
-		if err := p.start(); err != nil {
+		if err := p.Start(); err != nil {
 			r.failed("%v", err)
 		}
 	}
 	ctx := context.Background()
 	switch what {
 	case "kill ingest":
-		front.kill()
+		front.Kill()
 		again(front)
 	case "kill worker":
-		worker.kill()
+		worker.Kill()
 		again(worker)
 	case "end worker":
-		worker.signal(syscall.SIGCONT) // a paused one would not hear it
-		worker.signal(syscall.SIGTERM)
-		if !within(40*time.Second, func() bool { return !worker.running() }) {
-			r.failed("%s does not end when asked to", worker.name)
-			worker.kill()
+		worker.Signal(syscall.SIGCONT) // a paused one would not hear it
+		worker.Signal(syscall.SIGTERM)
+		if !within(40*time.Second, func() bool { return !worker.Running() }) {
+			r.failed("%s does not end when asked to", worker.Name)
+			worker.Kill()
 		}
 		again(worker)
 	case "kill redis":
-		r.topology.kill(down)
+		r.topology.Kill(which, down)
 	case "kill all":
 		for _, p := range r.processes() {
-			p.signal(syscall.SIGKILL)
+			p.Signal(syscall.SIGKILL)
 		}
 		for _, p := range r.processes() {
-			p.wait()
+			p.Wait()
 		}
-		for _, p := range r.topology.servers() {
-			if err := p.start(); err != nil {
+		for _, p := range r.topology.Servers() {
+			if err := p.Start(); err != nil {
 				r.failed("%v", err)
 			}
 		}
 		for _, p := range append(slices.Clone(r.fronts), r.workers...) {
-			p.start()
+			p.Start()
 		}
 	case "pause worker past its fence":
-		worker.signal(syscall.SIGSTOP)
+		worker.Signal(syscall.SIGSTOP)
 		paused.Go(func() {
 			select {
 			case <-time.After(pastFence):
 			case <-over:
 			}
-			worker.signal(syscall.SIGCONT)
+			worker.Signal(syscall.SIGCONT)
 		})
 	case "pause ingest":
-		front.signal(syscall.SIGSTOP)
+		front.Signal(syscall.SIGSTOP)
 		time.Sleep(down)
-		front.signal(syscall.SIGCONT)
+		front.Signal(syscall.SIGCONT)
 	case "pause redis", "pause redis past all fences":
 		if what != "pause redis" {
 			down = pastFence
 		}
-		for _, p := range r.topology.servers() {
-			p.signal(syscall.SIGSTOP)
+		for _, p := range r.topology.Servers() {
+			p.Signal(syscall.SIGSTOP)
 		}
 		select {
 		case <-time.After(down):
 		case <-over:
 		}
-		for _, p := range r.topology.servers() {
-			p.signal(syscall.SIGCONT)
+		for _, p := range r.topology.Servers() {
+			p.Signal(syscall.SIGCONT)
 		}
 	case "fill redis":
-		if one, ok := r.topology.(*standalone); ok {
-			one.server.own.ConfigSet(ctx, "maxmemory", "1")
+		if one, ok := r.topology.(*redistest.Standalone); ok {
+			one.Server.Client.ConfigSet(ctx, "maxmemory", "1")
 			time.Sleep(down)
-			one.server.own.ConfigSet(ctx, "maxmemory", "0")
+			one.Server.Client.ConfigSet(ctx, "maxmemory", "0")
 		}
 	case "forget scripts":
-		r.topology.client().ScriptFlush(ctx)
+		r.redis.ScriptFlush(ctx)
 	case "lose jobs":
 		for _, name := range []string{"hook", "list", "tab", "file"} {
-			r.topology.client().Del(ctx, "asynq:{"+name+"}:pending")
+			r.redis.Del(ctx, "asynq:{"+name+"}:pending")
 		}
 	case "outage":
 		r.troubles[[]string{"hook", "list", "tab"}[which%3]].breakDown(3 * down)

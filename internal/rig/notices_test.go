@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/leadrelay/leadrelay/internal/redistest"
 )
 
 // safeguard is one of those that keep the promises, and how the rig is to see that it is gone. Each has a patch in
@@ -127,7 +129,7 @@ func TestEachSafeguardCanBeTakenOut(t *testing.T) {
 // TestTheRigNoticesAMissingSafeguard runs the rig on the program without each of its safeguards in turn, and on the
 // program as it is under the same trouble: only the first may fail, and by the right symptom.
 func TestTheRigNoticesAMissingSafeguard(t *testing.T) {
-	needRedis(t)
+	redistest.Need(t)
 	if !*notices {
 		t.Log("not run: it takes minutes; -rig.notices runs it")
 		return

@@ -8,9 +8,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/leadrelay/leadrelay/internal/redistest"
 )
 
 // leaks names the secrets and the personal data in a text that must have none.
@@ -28,10 +29,8 @@ func (r *round) leaks(where string, text []byte) (problems []string) {
 
 // everything reads all keys that match, from every master.
 func everything(client redis.UniversalClient, match string) (map[string][]byte, error) {
-	ctx := context.Background()
 	found := map[string][]byte{}
-	var mu sync.Mutex
-	read := func(ctx context.Context, c *redis.Client) error {
+	return found, redistest.EachMaster(client, func(ctx context.Context, c *redis.Client) error {
 		keys := c.Scan(ctx, 0, match, 1000).Iterator()
 		for keys.Next(ctx) {
 			key := keys.Val()
@@ -39,16 +38,10 @@ func everything(client redis.UniversalClient, match string) (map[string][]byte, 
 			if err != nil {
 				return err
 			}
-			mu.Lock()
 			found[key] = text
-			mu.Unlock()
 		}
 		return keys.Err()
-	}
-	if c, ok := client.(*redis.ClusterClient); ok {
-		return found, c.ForEachMaster(ctx, read)
-	}
-	return found, read(ctx, client.(*redis.Client))
+	})
 }
 
 func contents(ctx context.Context, c *redis.Client, key string) ([]byte, error) {
@@ -84,15 +77,14 @@ func contents(ctx context.Context, c *redis.Client, key string) ([]byte, error) 
 // snoop looks for personal data and secrets where none may be at any time: in jobs, in the records of outcomes, in
 // metrics. What cannot be read at the moment is left out.
 func (r *round) snoop() (problems []string) {
-	client := r.topology.client()
-	if text, err := everything(client, "asynq:*"); err == nil {
+	if text, err := everything(r.redis, "asynq:*"); err == nil {
 		for key, value := range text {
 			problems = append(problems, r.leaks("job data "+key, append([]byte(key+" "), value...))...)
 		}
 		r.snooped.Add(int64(len(text)))
 	}
 	for _, match := range []string{"lr:*:s:*", "lr:gates"} {
-		text, err := everything(client, match)
+		text, err := everything(r.redis, match)
 		if err != nil {
 			continue
 		}
@@ -162,11 +154,11 @@ func (r *round) remains(all map[string][]byte) (problems []string) {
 // logLeaks reads every process's log. A data race or a panic there is a failure, too.
 func (r *round) logLeaks() (problems []string) {
 	for _, p := range r.processes() {
-		text := p.output()
-		problems = append(problems, r.leaks("the log of "+p.name, text)...)
+		text := p.Output()
+		problems = append(problems, r.leaks("the log of "+p.Name, text)...)
 		for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
 			if at := bytes.Index(text, []byte(bad)); at >= 0 {
-				problems = append(problems, fmt.Sprintf("%s: %s", p.name, text[at:min(len(text), at+4000)]))
+				problems = append(problems, fmt.Sprintf("%s: %s", p.Name, text[at:min(len(text), at+4000)]))
 			}
 		}
 	}

@@ -3,18 +3,19 @@ package rig
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/leadrelay/leadrelay/internal/redistest"
 )
 
 // TestP1P2P3P5P7SeparateProcessesKilledUnderLoad is the rig at its usual work; -rig.for lets it go on for hours.
 func TestP1P2P3P5P7SeparateProcessesKilledUnderLoad(t *testing.T) {
-	needRedis(t)
+	redistest.Need(t)
 	seed := newSeed()
 	for began := time.Now(); ; seed++ {
 		p := usualPlan(t, seed)
@@ -26,11 +27,11 @@ func TestP1P2P3P5P7SeparateProcessesKilledUnderLoad(t *testing.T) {
 }
 
 func TestP1P2P3SentinelFailsOverUnderLoad(t *testing.T) {
-	needRedis(t)
+	redistest.Need(t)
 	t.Parallel()
 	p := usualPlan(t, newSeed())
 	p.load = loadTime(12 * time.Second)
-	p.topology = func(dir string, dice *rand.Rand) topology { return newSentinel(dir, dice) }
+	p.topology = func(dir string) redistest.Topology { return redistest.NewSentinel(dir) }
 	p.disturb = map[string]int{"kill worker": 1, "kill ingest": 1}
 	p.pace = 4 * time.Second
 	p.inspect = killsOneInMidLoad(t)
@@ -38,11 +39,11 @@ func TestP1P2P3SentinelFailsOverUnderLoad(t *testing.T) {
 }
 
 func TestP1P2P3MastersOfAClusterKilledUnderLoad(t *testing.T) {
-	needRedis(t)
+	redistest.Need(t)
 	t.Parallel()
 	p := usualPlan(t, newSeed())
 	p.load = loadTime(12 * time.Second)
-	p.topology = func(dir string, dice *rand.Rand) topology { return newCluster(dir, dice) }
+	p.topology = func(dir string) redistest.Topology { return redistest.NewCluster(dir) }
 	p.disturb = map[string]int{"kill redis": 1, "kill worker": 1, "kill ingest": 1, "lose jobs": 1, "snoop": 1}
 	p.pace = 3 * time.Second
 	p.inspect = killsOneInMidLoad(t)
@@ -53,7 +54,7 @@ func TestP1P2P3MastersOfAClusterKilledUnderLoad(t *testing.T) {
 func killsOneInMidLoad(t *testing.T) func(*round) {
 	return func(r *round) {
 		acceptsMore(t, r, 30)
-		r.topology.kill(time.Second)
+		r.topology.Kill(int(r.seed), time.Second)
 		acceptsMore(t, r, 20)
 	}
 }
@@ -68,30 +69,30 @@ func acceptsMore(t *testing.T, r *round, leads int64) {
 // refusal is a way in which Redis takes no more writes, until it is mended.
 type refusal struct {
 	fsync        string
-	refuse, mend func(t *testing.T, s *server)
+	refuse, mend func(t *testing.T, s *redistest.Server)
 }
 
 var refusals = map[string]refusal{
 	"its memory is full": {
 		fsync:  "always",
-		refuse: func(_ *testing.T, s *server) { s.own.ConfigSet(context.Background(), "maxmemory", "1") },
-		mend:   func(_ *testing.T, s *server) { s.own.ConfigSet(context.Background(), "maxmemory", "0") },
+		refuse: func(_ *testing.T, s *redistest.Server) { s.Client.ConfigSet(context.Background(), "maxmemory", "1") },
+		mend:   func(_ *testing.T, s *redistest.Server) { s.Client.ConfigSet(context.Background(), "maxmemory", "0") },
 	},
 	"the disk is full": {
 		fsync:  "everysec",
-		refuse: func(t *testing.T, s *server) { limitFiles(t, s, fileSize(t, s)) },
-		mend:   func(t *testing.T, s *server) { limitFiles(t, s, -1) },
+		refuse: func(t *testing.T, s *redistest.Server) { limitFiles(t, s, fileSize(t, s)) },
+		mend:   func(t *testing.T, s *redistest.Server) { limitFiles(t, s, -1) },
 	},
 	"the disk is full under appendfsync always, and Redis ends": {
 		fsync: "always",
-		refuse: func(t *testing.T, s *server) {
+		refuse: func(t *testing.T, s *redistest.Server) {
 			limitFiles(t, s, fileSize(t, s))
-			if !within(20*time.Second, func() bool { return !s.running() }) {
+			if !within(time.Minute, func() bool { return !s.Running() }) {
 				t.Error("Redis goes on without room for its file")
 			}
 		},
-		mend: func(t *testing.T, s *server) {
-			if err := s.start(); err != nil {
+		mend: func(t *testing.T, s *redistest.Server) {
+			if err := s.Start(); err != nil {
 				t.Error(err)
 			}
 		},
@@ -101,7 +102,7 @@ var refusals = map[string]refusal{
 // TestP1WhileRedisRefusesWritesLeadsAreAnswered503AndNothingAcceptedIsLost also sees that the answers are 503 and
 // not something else: the clients know of no other that may be asked again.
 func TestP1WhileRedisRefusesWritesLeadsAreAnswered503AndNothingAcceptedIsLost(t *testing.T) {
-	needRedis(t)
+	redistest.Need(t)
 	for name, how := range refusals {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,16 +111,16 @@ func TestP1WhileRedisRefusesWritesLeadsAreAnswered503AndNothingAcceptedIsLost(t 
 			}
 			p := usualPlan(t, newSeed())
 			p.load, p.disturb, p.clients = loadTime(5*time.Second), nil, 4
-			p.topology = func(dir string, dice *rand.Rand) topology {
-				return newStandalone(dir, dice, "--appendfsync", how.fsync)
+			p.topology = func(dir string) redistest.Topology {
+				return redistest.NewStandalone(dir, "--appendfsync", how.fsync)
 			}
 			p.inspect = func(r *round) {
-				s := r.topology.(*standalone).server
+				s := r.topology.(*redistest.Standalone).Server
 				c := r.crowd
 				acceptsMore(t, r, 30)
 				how.refuse(t, s)
 				before := c.unavailable.Load()
-				if !within(30*time.Second, func() bool { return c.unavailable.Load() > before+20 }) {
+				if !within(2*time.Minute, func() bool { return c.unavailable.Load() > before+20 }) {
 					t.Error("leads are not answered 503")
 				}
 				how.mend(t, s)
@@ -142,8 +143,8 @@ func needPrlimit(t *testing.T) {
 }
 
 // fileSize is the size of the append-only file.
-func fileSize(t *testing.T, s *server) int64 {
-	files, err := filepath.Glob(filepath.Join(s.dir, "appendonlydir", "*.incr.aof"))
+func fileSize(t *testing.T, s *redistest.Server) int64 {
+	files, err := filepath.Glob(filepath.Join(s.Dir, "appendonlydir", "*.incr.aof"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%d append-only files: %v", len(files), err)
 	}
@@ -155,15 +156,12 @@ func fileSize(t *testing.T, s *server) int64 {
 }
 
 // limitFiles lets no file of the server grow beyond a size, as a full disk would not; -1 lifts that.
-func limitFiles(t *testing.T, s *server, size int64) {
+func limitFiles(t *testing.T, s *redistest.Server, size int64) {
 	limit := "unlimited"
 	if size >= 0 {
 		limit = fmt.Sprint(size)
 	}
-	s.process.mu.Lock()
-	pid := s.cmd.Process.Pid
-	s.process.mu.Unlock()
-	out, err := exec.Command("prlimit", "--pid", fmt.Sprint(pid), "--fsize="+limit+":").CombinedOutput()
+	out, err := exec.Command("prlimit", "--pid", fmt.Sprint(s.PID()), "--fsize="+limit+":").CombinedOutput()
 	if err != nil {
 		t.Errorf("prlimit: %v %s", err, out)
 	}

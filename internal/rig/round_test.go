@@ -21,6 +21,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/leadrelay/leadrelay/internal/redistest"
 )
 
 // plan is what a round does.
@@ -33,7 +37,7 @@ type plan struct {
 	faults   map[fault]int
 	disturb  map[string]int // how often what is done to the processes, by weight; see disturbances
 	pace     time.Duration  // between two disturbances, at most
-	topology func(dir string, dice *rand.Rand) topology
+	topology func(dir string) redistest.Topology
 	patience time.Duration  // without progress, before the backlog counts as stuck
 	inspect  func(r *round) // during load, where a test has something of its own to see
 }
@@ -44,7 +48,7 @@ func usualPlan(t *testing.T, seed int64) plan {
 	p := plan{
 		seed: seed, program: build(t, ""), load: loadTime(0), clients: 8, mix: usualMix, faults: maps.Clone(usual),
 		disturb: usualDisturbances, pace: 1500 * time.Millisecond, patience: 90 * time.Second,
-		topology: func(dir string, dice *rand.Rand) topology { return newStandalone(dir, dice) },
+		topology: func(dir string) redistest.Topology { return redistest.NewStandalone(dir) },
 	}
 	dice := rand.New(rand.NewPCG(uint64(seed), 4))
 	p.clients = 4 + dice.IntN(9)
@@ -61,7 +65,8 @@ type round struct {
 	plan
 	t        *testing.T
 	dir      string
-	topology topology
+	topology redistest.Topology
+	redis    redis.UniversalClient // the same
 	fronts   []*process
 	workers  []*process
 	pages    []string // where processes show their metrics
@@ -100,7 +105,7 @@ func (p plan) run(t *testing.T) []string {
 	r := &round{plan: p, t: t, dir: dir, troubles: map[string]*trouble{}, done: map[string]int{}}
 	stop := sync.OnceFunc(func() {
 		for _, p := range r.processes() {
-			p.kill()
+			p.Kill()
 		}
 		for _, s := range r.receivers {
 			s.CloseClientConnections()
@@ -156,7 +161,9 @@ func (r *round) failed(format string, args ...any) {
 func (r *round) processes() []*process {
 	all := append(slices.Clone(r.fronts), r.workers...)
 	if r.topology != nil {
-		all = append(all, r.topology.servers()...)
+		for _, s := range r.topology.Servers() {
+			all = append(all, s.Process)
+		}
 	}
 	return all
 }
@@ -186,11 +193,12 @@ func (r *round) startRemotes() {
 func (r *round) startProcesses() {
 	t := r.t
 	t.Helper()
-	dice := r.dice(1)
-	r.topology = r.plan.topology(r.dir, dice)
-	if err := r.topology.start(); err != nil {
+	r.topology = r.plan.topology(r.dir)
+	if err := r.topology.Start(); err != nil {
 		t.Fatal(err)
 	}
+	r.redis = redis.NewUniversalClient(r.topology.Options())
+	t.Cleanup(func() { r.redis.Close() })
 	google, private, err := googleKey(r.receivers[2].URL)
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +239,7 @@ connectors:
     settings: {path: %[13]s}
     retry: *retry
     breaker: *breaker
-`, r.topology.config(), r.dir, apiKey, r.receivers[0].URL, urlSecret, signingSecret, timeout,
+`, redistest.Section(r.topology.Options()), r.dir, apiKey, r.receivers[0].URL, urlSecret, signingSecret, timeout,
 		mailchimpKey, audience, r.receivers[1].URL, spreadsheetID, r.receivers[2].URL, r.file)
 	path := filepath.Join(r.dir, "config.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
@@ -246,22 +254,22 @@ connectors:
 	}
 	var fronts []string
 	for i := range 2 {
-		port := freePort(dice)
+		port := redistest.FreePort()
 		url := fmt.Sprintf("http://127.0.0.1:%d", port)
 		fronts = append(fronts, url)
-		r.fronts = append(r.fronts, newProcess(r.dir, fmt.Sprint("ingest-", i), program("ingest", "LEADRELAY_LISTEN", port)))
-		port = freePort(dice)
+		r.fronts = append(r.fronts, redistest.NewProcess(r.dir, fmt.Sprint("ingest-", i), program("ingest", "LEADRELAY_LISTEN", port)))
+		port = redistest.FreePort()
 		r.pages = append(r.pages, url, fmt.Sprintf("http://127.0.0.1:%d", port))
-		r.workers = append(r.workers, newProcess(r.dir, fmt.Sprint("worker-", i), program("worker", "LEADRELAY_WORKER_LISTEN", port)))
+		r.workers = append(r.workers, redistest.NewProcess(r.dir, fmt.Sprint("worker-", i), program("worker", "LEADRELAY_WORKER_LISTEN", port)))
 	}
 	for _, p := range append(slices.Clone(r.fronts), r.workers...) {
-		if err := p.start(); err != nil {
+		if err := p.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if !within(30*time.Second, r.ready) {
+	if !within(2*time.Minute, r.ready) {
 		for _, p := range append(slices.Clone(r.fronts), r.workers...) {
-			t.Logf("%s: %s", p.name, p.tail(20))
+			t.Logf("%s: %s", p.Name, p.Tail(20))
 		}
 		t.Fatal("the processes did not become ready")
 	}
@@ -330,11 +338,13 @@ func (r *round) heal() {
 	for _, tr := range r.troubles {
 		tr.calm.Store(true)
 	}
-	r.topology.heal()
+	if err := r.topology.Heal(); err != nil {
+		r.failed("%v", err)
+	}
 	for _, p := range append(slices.Clone(r.fronts), r.workers...) {
-		p.signal(syscall.SIGCONT)
-		if !p.running() {
-			p.start()
+		p.Signal(syscall.SIGCONT)
+		if !p.Running() {
+			p.Start()
 		}
 	}
 }
@@ -410,7 +420,7 @@ func (r *round) drain() []string {
 			least, changed = backlog, time.Now()
 		}
 		if time.Since(changed) > r.patience && still.After(changed) {
-			return []string{fmt.Sprintf("the backlog does not drain: %v leads wait (%v)\n%s\n%s", backlog, err, r.workers[0].tail(15), r.workers[1].tail(15))}
+			return []string{fmt.Sprintf("the backlog does not drain: %v leads wait (%v)\n%s\n%s", backlog, err, r.workers[0].Tail(15), r.workers[1].Tail(15))}
 		}
 		if time.Since(told) > 5*time.Second {
 			r.tell("draining")
@@ -429,7 +439,7 @@ func (r *round) compare() (problems []string) {
 	add(r.tab.compare(leads))
 	add(compareFile(r.file, leads))
 	add(r.compareFront(leads))
-	all, err := everything(r.topology.client(), "*")
+	all, err := everything(r.redis, "*")
 	if err != nil {
 		add([]string{err.Error()})
 	}

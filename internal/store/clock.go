@@ -19,13 +19,16 @@ type Clock struct {
 
 type reading struct {
 	redis time.Time
-	local time.Time // with its monotonic part
+	local time.Time     // with its monotonic part
+	off   time.Duration // at most, when it was read: the answer took twice as long
 }
 
 const (
 	readClockEvery = 5 * time.Second
 	// noticedBack is more than processes may differ in when they read the clock and when they note it.
 	noticedBack = 5 * time.Second
+	// maxDrift is the part of a time by which two clocks differ more after it, at most: NTP slews each by half as much.
+	maxDrift = 1000
 )
 
 // newClock reads the clock. It waits for a Redis that is starting until ctx ends. back is by how much the clock was
@@ -35,6 +38,7 @@ func newClock(ctx context.Context, client redis.UniversalClient, log *slog.Logge
 	for attempt := 0; ; attempt++ {
 		back, err := c.read(ctx)
 		if err == nil {
+			c.read(ctx) // the first answer also took a connection
 			return c, back, nil
 		}
 		if redis.HasErrorPrefix(err, "WRONGPASS") || redis.HasErrorPrefix(err, "NOAUTH") || redis.HasErrorPrefix(err, "NOPERM") {
@@ -52,12 +56,21 @@ func newClock(ctx context.Context, client redis.UniversalClient, log *slog.Logge
 }
 
 func (c *Clock) read(ctx context.Context) (back time.Duration, err error) {
+	server := redis.Cmdable(c.client)
+	if cluster, ok := c.client.(*redis.ClusterClient); ok {
+		// The clocks of its servers may differ: all processes ask the same one.
+		if server, err = cluster.MasterForKey(ctx, clockKey); err != nil {
+			return 0, err
+		}
+	}
 	before := time.Now()
-	now, err := c.client.Time(ctx).Result()
+	now, err := server.Time(ctx).Result()
 	if err != nil {
 		return 0, err
 	}
-	c.reading.Store(&reading{redis: now.Add(time.Since(before) / 2).Round(0), local: time.Now()})
+	after := time.Now()
+	off := after.Sub(before) / 2
+	c.take(&reading{redis: now.Add(off).Round(0), local: after, off: off})
 	last, err := c.client.GetSet(ctx, clockKey, now.UnixMilli()).Int64()
 	if err != nil {
 		return 0, nil // none yet, or a full Redis that takes no note of it
@@ -66,6 +79,18 @@ func (c *Clock) read(ctx context.Context) (back time.Duration, err error) {
 		return 0, nil
 	}
 	return back, nil
+}
+
+// take goes on from a new reading, unless the last one says the same and is closer: under load an answer takes a while.
+func (c *Clock) take(r *reading) {
+	if last := c.reading.Load(); last != nil {
+		age := r.local.Sub(last.local)
+		off := last.off + age/maxDrift
+		if off < r.off && r.redis.Sub(last.redis.Add(age)).Abs() <= off+r.off {
+			return
+		}
+	}
+	c.reading.Store(r)
 }
 
 // keep reads Redis's clock again from time to time, until ctx ends.

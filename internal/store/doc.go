@@ -25,6 +25,7 @@
 //	lr:{07}:w         hash: NAME -> until when a worker is known to be awake for the shard
 //	lr:gates          hash: NAME -> the gate of a connector: open, or why and until when not
 //	lr:clock          the time on Redis's clock when a process read it last
-//	lr:{limits}:*     the calls that count under a vendor's limits
+//	lr:{limits}:*     what counts under vendors' limits, see limits.go
+//	lr:{memory}:*     what workers share of an account, such as an access token, see memory.go
 //	asynq:*           the jobs, as asynq lays them out
 package store

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -114,43 +113,3 @@ func (s *Store) Probe(ctx context.Context, name string, alone time.Duration) (bo
 func (s *Store) EndProbe(ctx context.Context, name string) error {
 	return wrapRedis(s.client.Del(ctx, "lr:{probe:"+name+"}").Err())
 }
-
-// Limits are a vendor's limits, counted over all workers; see connectors.Limits.
-type Limits struct {
-	Scope       string
-	RateScope   string
-	Concurrency int
-	Rate        int
-	Per         time.Duration
-}
-
-// Permit asks leave for one call, which counts as in flight for flight unless it is prolonged. It answers 0, or how
-// long to wait before asking again. token must be new, and is handed back by EndCall.
-func (s *Store) Permit(ctx context.Context, l Limits, token string, flight time.Duration) (time.Duration, error) {
-	now := s.clock.Now()
-	cmd, err := s.pipe.run(ctx, permitScript, append(newScriptArgs(6, l.begun(), l.flying()), now.UnixMilli(), token,
-		l.Concurrency, now.Add(flight).UnixMilli(), l.Rate, l.Per.Milliseconds()))
-	if err != nil {
-		return 0, wrapRedis(err)
-	}
-	wait, err := cmd.Int64()
-	return time.Duration(wait) * time.Millisecond, wrapRedis(err)
-}
-
-// ProlongCall lets a permitted call count as in flight for longer.
-func (s *Store) ProlongCall(ctx context.Context, l Limits, token string, flight time.Duration) error {
-	return wrapRedis(s.pipe.do(ctx, redis.NewIntCmd(ctx, "zadd", l.flying(), "xx", s.clock.Now().Add(flight).UnixMilli(), token)))
-}
-
-// EndCall says that a permitted call is over.
-func (s *Store) EndCall(ctx context.Context, l Limits, token string) error {
-	if l.Concurrency == 0 {
-		return nil
-	}
-	return wrapRedis(s.pipe.do(ctx, redis.NewIntCmd(ctx, "zrem", l.flying(), token)))
-}
-
-// begun and flying are the calls of the last window by when they began, and the calls in flight. All limits share a
-// slot: a call may be counted under two scopes in one step.
-func (l Limits) begun() string  { return "lr:{limits}:begun:" + cmp.Or(l.RateScope, l.Scope) }
-func (l Limits) flying() string { return "lr:{limits}:flying:" + l.Scope }

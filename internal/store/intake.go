@@ -73,7 +73,7 @@ func (i *intake) run(ctx context.Context) {
 			return
 		}
 		for together := i.take(); len(together) > 0; together = i.take() {
-			i.write(together)
+			i.write(ctx, together)
 		}
 	}
 }
@@ -99,8 +99,8 @@ func (i *intake) take() []*arrival {
 	return here
 }
 
-func (i *intake) write(together []*arrival) {
-	ctx, cancel := context.WithTimeout(context.Background(), acceptWithin)
+func (i *intake) write(ctx context.Context, together []*arrival) {
+	ctx, cancel := context.WithTimeout(ctx, acceptWithin)
 	defer cancel()
 	shard := rand.IntN(lead.Shards)
 	entries := make([]entry, len(together))
@@ -115,7 +115,7 @@ func (i *intake) write(together []*arrival) {
 	}
 }
 
-// close ends the intake; whoever still waits is told by its own context.
+// close ends the intake. Of what is under way, and nobody waits for any more, it is not known whether it is accepted.
 func (i *intake) close() {
 	i.stop()
 	<-i.ended

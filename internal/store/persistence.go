@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Persistence is what Redis itself does to keep what it was given: what a 2xx survives depends on it.
@@ -12,17 +15,53 @@ type Persistence struct {
 	Eviction   string // maxmemory-policy, or "unknown"
 }
 
-// Persistence asks Redis. Managed services often do not tell everything.
+// Persistence asks Redis, and is that of a Cluster's weakest master. Managed services often do not tell everything.
 func (s *Store) Persistence(ctx context.Context) Persistence {
-	p := Persistence{"unknown", "unknown", "unknown"}
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
+		return persistence(ctx, s.client)
+	}
+	var mu sync.Mutex
+	var weakest *Persistence
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		p := persistence(ctx, master)
+		mu.Lock()
+		defer mu.Unlock()
+		if weakest == nil || p.strength() < weakest.strength() {
+			weakest = &p
+		}
+		return nil
+	})
+	if err != nil || weakest == nil {
+		return unknownPersistence
+	}
+	return *weakest
+}
+
+// strength orders by what is survived.
+func (p Persistence) strength() int {
+	switch _, safe := p.Survives(); {
+	case !safe:
+		return 0
+	case p.Fsync != "always":
+		return 1
+	default:
+		return 2
+	}
+}
+
+var unknownPersistence = Persistence{"unknown", "unknown", "unknown"}
+
+func persistence(ctx context.Context, client redis.Cmdable) Persistence {
+	p := unknownPersistence
 	for setting, into := range map[string]*string{
 		"appendonly": &p.AppendOnly, "appendfsync": &p.Fsync, "maxmemory-policy": &p.Eviction,
 	} {
-		if values, err := s.client.ConfigGet(ctx, setting).Result(); err == nil && values[setting] != "" {
+		if values, err := client.ConfigGet(ctx, setting).Result(); err == nil && values[setting] != "" {
 			*into = values[setting]
 		}
 	}
-	info, err := s.client.Info(ctx, "persistence", "memory").Result()
+	info, err := client.Info(ctx, "persistence", "memory").Result()
 	if err != nil {
 		return p
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -28,7 +29,20 @@ func newPipe(client redis.UniversalClient) (pipe, error) {
 	return pipe{shared}, err
 }
 
-func (p pipe) close() error { return p.shared.Close() }
+// closeWithin bounds the wait for what is under way at the end, when nobody waits for it any more. The client would go on
+// for half a minute to reach a Redis that is away.
+const closeWithin = time.Second
+
+func (p pipe) close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- p.shared.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeWithin):
+		return errors.New("redis: commands were still under way at the end")
+	}
+}
 
 // do carries a command out. Its result may be read when the error is nil alone: a command that was given up is still
 // under way.

@@ -25,6 +25,9 @@ var (
 	ownScript     = shardScript("own")
 	soonerScript  = shardScript("sooner")
 	permitScript  = newScript(source("permit"))
+	overScript    = newScript(source("over"))
+	holdScript    = newScript(source("hold"))
+	unlockScript  = newScript(source("unlock"))
 	gateScript    = newScript(source("gate"))
 )
 

@@ -96,7 +96,8 @@ func (s *Store) SetConnectors(connectors []Connector) {
 // Connectors returns the connectors that accepted changes are work for.
 func (s *Store) Connectors() []Connector { return s.connectors.Load().list }
 
-// Close rings what is still owed a job and closes what New opened; the client stays open.
+// Close rings what is still owed a job and closes what New opened; the client stays open. An error says that commands
+// are still under way to a Redis that is away; the client's own Close would wait for them.
 func (s *Store) Close() error {
 	s.intake.close()
 	s.bell.close()
