@@ -6,7 +6,6 @@ package connectors
 
 import (
 	"context"
-	"time"
 
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
@@ -75,26 +74,6 @@ type Result struct {
 type Checker interface {
 	// Check signs in and verifies that what the settings name exists. It writes nothing.
 	Check(ctx context.Context) error
-}
-
-// Limited is for systems that bound how they may be called. The worker keeps the limits over all processes.
-type Limited interface {
-	Limits() Limits
-}
-
-// Limits bound the calls to a system, counted over all workers together. A call is one Push or one PushBatch.
-// The zero value is no limit.
-type Limits struct {
-	// Scope names what shares the limits, such as an account or a sheet, without secrets; connectors of one
-	// scope are counted together. Empty: this connector alone.
-	Scope string
-
-	// RateScope names what shares the rate, where that is more than Scope. Empty: Scope.
-	RateScope string
-
-	Concurrency int           // calls in flight at once; 0: unlimited
-	Rate        int           // calls started in each Per; 0: unlimited
-	Per         time.Duration // at least a millisecond where Rate is set
 }
 
 // A connector that holds something open also implements io.Closer.

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -157,11 +158,17 @@ type Response struct {
 	Header http.Header
 	Body   []byte
 
-	sent []string // the texts in the request, where the status is not 2xx
+	request *http.Request
+	sent    []string // the texts in the request, once they were asked for
 }
 
 // Redact is the package's Redact that also removes what the request said: vendors repeat it in their reasons.
-func (r *Response) Redact(text string) string { return Redact(text, r.sent...) }
+func (r *Response) Redact(text string, values ...string) string {
+	if r.sent == nil && r.request != nil {
+		r.sent = textsOf(r.request)
+	}
+	return Redact(text, slices.Concat(r.sent, values)...)
+}
 
 // JSON decodes the body into v. An answer that is not JSON tells nothing about what was applied: Unknown.
 func (r *Response) JSON(v any) error {
@@ -200,10 +207,7 @@ func (c *Client) Do(req *http.Request) (*Response, error) {
 		defer answer.Body.Close()
 		var body []byte
 		if body, err = c.read(answer, cancel); err == nil {
-			r := &Response{Status: answer.StatusCode, Header: answer.Header, Body: body}
-			if r.Status < 200 || r.Status >= 300 {
-				r.sent = textsOf(req)
-			}
+			r := &Response{Status: answer.StatusCode, Header: answer.Header, Body: body, request: req}
 			return r, StatusError(r)
 		}
 	}
@@ -392,7 +396,7 @@ func reason(body []byte) string {
 	return strings.Join(parts, ": ")
 }
 
-// textsOf lists the strings in a request's JSON body, and the numbers that could tell something.
+// textsOf lists the strings in a request's form or JSON body, and the numbers that could tell something.
 func textsOf(req *http.Request) (texts []string) {
 	if req.GetBody == nil {
 		return nil
@@ -402,6 +406,14 @@ func textsOf(req *http.Request) (texts []string) {
 		return nil
 	}
 	defer body.Close()
+	if strings.HasPrefix(req.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		text, _ := io.ReadAll(body)
+		form, _ := url.ParseQuery(string(text))
+		for _, values := range form {
+			texts = append(texts, values...)
+		}
+		return texts
+	}
 	var value any
 	decoder := json.NewDecoder(body)
 	decoder.UseNumber()

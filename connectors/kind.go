@@ -4,12 +4,16 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"reflect"
 )
 
 // Kind is one line of the table in connectors/all: a sort of outside system and how to open a connector to it.
 type Kind struct {
 	// Name is what config.yaml calls it in `type`.
 	Name string
+
+	Title string // what people call it: "HubSpot contacts"
+	Docs  string // the vendor's page about the API
 
 	// Event is true for a system that is told of each accepted change in order (webhook, chat, mail), false
 	// for one that holds records and gets the newest state (CRM, list, sheet).
@@ -18,9 +22,15 @@ type Kind struct {
 	// Fields are the field rules of a connector that configures none.
 	Fields []FieldRule
 
-	// Settings is a zero value of the kind's settings struct: documentation and the nearest known key are
-	// read from its `mapstructure` tags.
+	// Settings is the kind's settings struct with its defaults: documentation and the nearest known key are read
+	// from its tags, mapstructure, help, required and oneof.
 	Settings any
+
+	Limits   Limits // the vendor's, where they do not follow from the settings
+	MaxBatch int    // the most leads in one call; 0 or 1: one
+
+	// Resolve is set for a kind whose settings say what it is. It returns that kind, and the settings that are its own.
+	Resolve func(settings map[string]any) (Kind, map[string]any, error)
 
 	open func(settings map[string]any, env Env) (Connector, error)
 }
@@ -46,15 +56,33 @@ func Define[S any](name string, defaults S, open func(S, Env) (Connector, error)
 			settings := defaults
 			faulty, err := decode(raw, &settings)
 			connector, refusal := open(settings, env)
-			if err == nil {
-				return connector, refusal
-			}
-			if closer, ok := connector.(io.Closer); ok && refusal == nil {
-				closer.Close()
-			}
-			return nil, errors.Join(err, apartFrom(faulty, refusal))
+			return opened(connector, faulty, err, refusal)
 		},
 	}
+}
+
+// DefineDynamic makes a Kind whose settings struct is known when the program runs: k.Settings, with its defaults. open
+// gets a value of that type; else it is as in Define.
+func DefineDynamic(k Kind, open func(settings reflect.Value, env Env) (Connector, error)) Kind {
+	k.open = func(raw map[string]any, env Env) (Connector, error) {
+		settings := reflect.New(reflect.TypeOf(k.Settings))
+		settings.Elem().Set(reflect.ValueOf(k.Settings))
+		faulty, err := decode(raw, settings.Interface())
+		connector, refusal := open(settings.Elem(), env)
+		return opened(connector, faulty, err, refusal)
+	}
+	return k
+}
+
+// opened is what open made of settings that decode found faulty, or not.
+func opened(connector Connector, faulty map[string]bool, err, refusal error) (Connector, error) {
+	if err == nil {
+		return connector, refusal
+	}
+	if closer, ok := connector.(io.Closer); ok && refusal == nil {
+		closer.Close()
+	}
+	return nil, errors.Join(err, apartFrom(faulty, refusal))
 }
 
 // Open validates settings and returns the connector. Errors begin with the key they are about.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,7 +64,7 @@ func readDescription(path string) (routers.Router, error) {
 	}
 	var doc *openapi3.T
 	if version.Swagger == "" {
-		doc, err = openapi3.NewLoader().LoadFromData(text)
+		doc, err = besides(path).LoadFromData(text)
 	} else {
 		doc, err = fromSwagger(text)
 	}
@@ -84,6 +85,16 @@ func readDescription(path string) (routers.Router, error) {
 		doc.Servers = openapi3.Servers{{URL: base}}
 	}
 	return gorillamux.NewRouter(doc)
+}
+
+// besides loads what a description refers to from the files beside it, whatever addresses the vendor has them under.
+func besides(path string) *openapi3.Loader {
+	loader := openapi3.NewLoader()
+	loader.IsExternalRefsAllowed = true
+	loader.ReadFromURIFunc = func(_ *openapi3.Loader, address *url.URL) ([]byte, error) {
+		return os.ReadFile(filepath.Join(filepath.Dir(path), filepath.Base(filepath.FromSlash(address.Path))))
+	}
+	return loader
 }
 
 func fromSwagger(text []byte) (*openapi3.T, error) {
@@ -146,8 +157,9 @@ func (d *Description) input(r *http.Request) (*openapi3filter.RequestValidationI
 		return &openapi3filter.RequestValidationInput{
 			Request: r, PathParams: parameters, Route: route,
 			Options: &openapi3filter.Options{
-				AuthenticationFunc: openapi3filter.NoopAuthenticationFunc,
-				MultiError:         true,
+				AuthenticationFunc:  openapi3filter.NoopAuthenticationFunc,
+				MultiError:          true,
+				SkipSettingDefaults: true, // who checks a request does not change it
 			},
 		}, nil
 	}

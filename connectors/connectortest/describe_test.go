@@ -26,6 +26,8 @@ func TestADescriptionTellsRightRequestsFromWrongOnes(t *testing.T) {
 			`{"email":"zee@example.com","name":"Zee","status":"enabled","lists":[1]}`, `{"email":"zee@example.com","name":"Zee","status":"enabled","lists":"one"}`},
 		{[]string{"pipedrive/persons-leads-v2.json"}, "POST", "/api/v2/persons", "application/json",
 			`{"name":"Zee","emails":[{"value":"zee@example.com","primary":true}]}`, `{"name":17}`},
+		{[]string{"zoho/record.json"}, "POST", "/crm/v8/Leads/upsert", "application/json",
+			`{"data":[{"Last_Name":"Zee"}],"duplicate_check_fields":["Email"]}`, `{"data":[{"Last_Name":"Zee"}],"duplicate_check_fields":"Email"}`},
 		{[]string{"notion/notion-openapi.json"}, "PATCH", "/v1/pages/59833787-2cf9-4fdf-8782-e53db20768a5", "application/json",
 			`{"archived":true}`, `{"archived":"yes"}`},
 	} {

@@ -68,5 +68,15 @@ type Harness struct {
 	// BadLead makes a lead that the vendor refuses as it is (a Lead fault). nil: there is none.
 	BadLead func(lead.Lead) lead.Lead
 
+	// CreatesOnly is set for an event connector whose system is told of creates alone.
+	CreatesOnly bool
+
+	// Successes are bodies of 200s by which the vendor says, of a change, that it was made, where they could be anybody's,
+	// such as {}.
+	Successes map[lead.Op][]string
+
+	// NoExample is set where there is no package whose comment has an example of the configuration.
+	NoExample bool
+
 	dir string // of the package under test; "": where its tests run
 }

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/leadrelay/leadrelay/connectors"
 )
@@ -24,7 +26,7 @@ var privacyChecks = []check{
 	})},
 	{"a reason that repeats the request shows nothing of the lead", needsHTTP, in(func(w *world) {
 		for _, status := range []int{400, 401, 403, 409, 422, 429, 500} {
-			for _, m := range mutations[:2] {
+			for _, m := range w.h.mutations()[:min(2, len(w.h.mutations()))] {
 				l := Sample(status)
 				w.meet(l)
 				w.front.set(nil)
@@ -40,7 +42,8 @@ var privacyChecks = []check{
 			return
 		}
 		limits := limited.Limits()
-		if limits.Concurrency < 0 || limits.Rate < 0 || limits.Rate > 0 && limits.Per < 1_000_000 {
+		senseless := func(rate connectors.Rate) bool { return rate.Most < 1 || rate.Per < time.Millisecond }
+		if limits.Concurrency < 0 || slices.ContainsFunc(limits.Rates, senseless) {
 			w.Errorf("got %+v", limits)
 		}
 	})},

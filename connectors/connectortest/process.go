@@ -11,7 +11,7 @@ import (
 
 // processChecks are about many goroutines, many instances, and the end.
 var processChecks = []check{
-	{"twenty goroutines with as many leads do not disturb each other", nil, in(func(w *world) {
+	{"twenty goroutines with as many leads do not disturb each other", needsChanges, in(func(w *world) {
 		const people = 20
 		failures := make(chan string, people)
 		var group sync.WaitGroup
@@ -60,7 +60,7 @@ var processChecks = []check{
 		second.count(1)
 		second.holds(Sample(2))
 	}},
-	{"a connector opened anew goes on where the last one stopped", nil, func(t testing.TB, h Harness) {
+	{"a connector opened anew goes on where the last one stopped", needsChanges, func(t testing.TB, h Harness) {
 		first := newWorld(t, h)
 		l := Sample(1)
 		ref := first.pushed(Created(l), "")

@@ -10,7 +10,7 @@ import (
 
 // recordChecks are about what the vendor holds in the end.
 var recordChecks = []check{
-	{"a create, an update and a delete are seen at the vendor", nil, in(func(w *world) {
+	{"a create, an update and a delete are seen at the vendor", needsChanges, in(func(w *world) {
 		neighbour, l := Sample(1), Sample(2)
 		w.pushed(Created(neighbour), "")
 		ref := w.pushed(Created(l), "")
@@ -40,7 +40,7 @@ var recordChecks = []check{
 		w.count(1)
 		w.holds(l)
 	})},
-	{"the same update twice leaves one record", nil, in(func(w *world) {
+	{"the same update twice leaves one record", needsChanges, in(func(w *world) {
 		l := Sample(1)
 		ref := w.pushed(Created(l), "")
 		l = Edited(l)
@@ -65,7 +65,7 @@ var recordChecks = []check{
 		w.count(1)
 		w.holds(l)
 	})},
-	{"a delete twice succeeds", nil, in(func(w *world) {
+	{"a delete twice succeeds", needsChanges, in(func(w *world) {
 		l := Sample(1)
 		ref := w.pushed(Created(l), "")
 		w.pushed(Deleted(l), ref)
@@ -79,7 +79,7 @@ var recordChecks = []check{
 		w.count(1)
 		w.holds(neighbour)
 	})},
-	{"a changed address leaves no second record", nil, in(func(w *world) {
+	{"a changed address leaves no second record", needsChanges, in(func(w *world) {
 		l := Sample(1)
 		ref := w.pushed(Created(l), "")
 		l = Edited(l)
@@ -102,7 +102,7 @@ var recordChecks = []check{
 		w.count(1)
 		w.holds(l)
 	})},
-	{"an address that changes there and back leaves one record", nil, in(func(w *world) {
+	{"an address that changes there and back leaves one record", needsChanges, in(func(w *world) {
 		l := Sample(1)
 		home := l.Email
 		ref := w.pushed(Created(l), "")
@@ -116,7 +116,7 @@ var recordChecks = []check{
 		w.pushed(Deleted(l), ref)
 		w.count(0)
 	})},
-	{"an address that is only spelled differently stays one record", nil, in(func(w *world) {
+	{"an address that is only spelled differently stays one record", needsChanges, in(func(w *world) {
 		l := Sample(1)
 		ref := w.pushed(Created(l), "")
 		l = Edited(l)
@@ -153,7 +153,7 @@ var recordChecks = []check{
 			w.count(2)
 		}
 	})},
-	{"a value that is cleared is cleared at the vendor", nil, in(func(w *world) {
+	{"a value that is cleared is cleared at the vendor", needsChanges, in(func(w *world) {
 		l := Sample(1)
 		ref := w.pushed(Created(l), "")
 		l = Edited(l)
@@ -171,6 +171,9 @@ var recordChecks = []check{
 				continue
 			}
 			w.holds(l)
+			if w.h.CreatesOnly {
+				continue
+			}
 			edited := l
 			edited.Revision++
 			edited.Source = "shop"
@@ -187,6 +190,18 @@ var recordChecks = []check{
 				}
 			}
 		}
+	})},
+	{"what the vendor is not told of is no call, and no failure", func(can abilities) bool { return can.http && !can.changes }, in(func(w *world) {
+		l := Sample(1)
+		ref := w.pushed(Created(l), "")
+		calls := w.front.seen()
+		ref = w.pushed(Updated(Edited(l)), ref)
+		w.pushed(Deleted(l), ref)
+		if made := w.front.seen() - calls; made != 0 {
+			w.Errorf("%d requests were sent", made)
+		}
+		w.count(1)
+		w.holds(l)
 	})},
 	{"a lead that the vendor refuses is the lead's fault", func(can abilities) bool { return can.badLead }, in(func(w *world) {
 		_, err := w.push(Created(w.h.BadLead(Sample(1))), "")

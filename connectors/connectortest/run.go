@@ -43,13 +43,14 @@ var checks = func() (all []check) {
 }()
 
 type abilities struct {
-	http, event, finder, batcher, checker, badLead, required, secrets, example bool
+	http, event, changes, finder, batcher, checker, badLead, required, secrets, example bool
 }
 
 func abilitiesOf(w *world) abilities {
 	can := abilities{
 		http:     w.front != nil,
 		event:    w.h.Kind.Event,
+		changes:  !w.h.CreatesOnly,
 		badLead:  w.h.BadLead != nil,
 		required: len(w.h.Required) > 0,
 		example:  w.h.example() != "",
@@ -67,6 +68,7 @@ func abilitiesOf(w *world) abilities {
 
 func needsHTTP(can abilities) bool    { return can.http }
 func needsRecords(can abilities) bool { return !can.event }
+func needsChanges(can abilities) bool { return can.changes }
 func needsFinder(can abilities) bool  { return can.finder }
 func needsChecker(can abilities) bool { return can.checker }
 func needsBatcher(can abilities) bool { return can.batcher }

@@ -13,11 +13,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
@@ -134,6 +134,7 @@ const (
 	remembersOne
 	callsForNothing
 	refusesDoubles
+	tellsOfUpdates
 )
 
 type keyedCRM struct {
@@ -192,9 +193,9 @@ func (c *keyedCRM) Key(l lead.Lead) string {
 
 func (c *keyedCRM) Limits() connectors.Limits {
 	if c.breaks == limitsBackwards {
-		return connectors.Limits{Rate: 1}
+		return connectors.Limits{Rates: []connectors.Rate{{Most: 1}}}
 	}
-	return connectors.Limits{Rate: 1, Per: 1000 * 1000}
+	return connectors.Limits{Rates: []connectors.Rate{{Most: 1, Per: time.Millisecond}}}
 }
 
 func (c *keyedCRM) Check(ctx context.Context) error {
@@ -450,6 +451,28 @@ func openFound(breaks broken) func(crmSettings, connectors.Env) (connectors.Conn
 	}
 }
 
+// openTeller tells of creates alone.
+func openTeller(breaks broken) func(crmSettings, connectors.Env) (connectors.Connector, error) {
+	return func(s crmSettings, env connectors.Env) (connectors.Connector, error) {
+		c, err := openKeyed(breaks)(s, env)
+		if err != nil {
+			return nil, err
+		}
+		return teller{c.(*keyedCRM)}, nil
+	}
+}
+
+type teller struct{ of *keyedCRM }
+
+func (c teller) Push(ctx context.Context, change lead.Change, ref string) (string, error) {
+	if change.Op != lead.Create && c.of.breaks != tellsOfUpdates {
+		return ref, nil
+	}
+	return c.of.Push(ctx, change, ref)
+}
+
+func (c teller) Close() error { return c.of.Close() }
+
 const crmKey = "k3y-0f-the-crm"
 
 func crmHarness(open func(crmSettings, connectors.Env) (connectors.Connector, error)) Harness {
@@ -475,9 +498,16 @@ func keyedHarness(breaks broken) Harness {
 
 func foundHarness(breaks broken) Harness { return crmHarness(openFound(breaks)) }
 
+func tellerHarness(breaks broken) Harness {
+	h := crmHarness(openTeller(breaks))
+	h.Kind.Event, h.CreatesOnly = true, true
+	return h
+}
+
 func TestAConnectorThatKeepsTheContractPasses(t *testing.T) {
 	t.Run("with a keyed write", func(t *testing.T) { Run(t, keyedHarness(nothing)) })
 	t.Run("with Find", func(t *testing.T) { Run(t, foundHarness(nothing)) })
+	t.Run("that is told of creates alone", func(t *testing.T) { Run(t, tellerHarness(nothing)) })
 	t.Run("not over HTTP", func(t *testing.T) { Run(t, memoryHarness()) })
 }
 
@@ -531,6 +561,7 @@ func TestABrokenConnectorFails(t *testing.T) {
 		"writes in its check":          {keyedHarness(writesInCheck), []string{"Check succeeds"}},
 		"checks nothing":               {keyedHarness(neverFailsCheck), []string{"Check fails"}},
 		"limits nothing":               {keyedHarness(limitsBackwards), []string{"limits make sense"}},
+		"tells of what it need not":    {tellerHarness(tellsOfUpdates), []string{"what the vendor is not told of"}},
 		"asks for no setting":          {keyedHarness(asksForNothing), []string{"a missing setting"}},
 		"takes any setting":            {looseHarness(), []string{"an unknown setting", "a setting of the wrong type", "a secret may come from a file"}},
 		"documents what is not":        {documentedHarness(t, "password: x"), []string{"the YAML"}},
@@ -554,6 +585,30 @@ func TestABrokenConnectorFails(t *testing.T) {
 		if ran == len(rows) && !mayFail[c.promise] {
 			t.Errorf("nothing here makes this check fail: %s", c.promise)
 		}
+	}
+}
+
+func TestExamineSaysWhatSpeaksAgainstAConnector(t *testing.T) {
+	promises, err := Examine(foundHarness(findsWrongly))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, broken := 0, map[string][]string{}
+	for promise, complaints := range promises {
+		if complaints == nil {
+			kept++
+		} else {
+			broken[promise] = complaints
+		}
+	}
+	said := broken["Find finds by the lead's id alone, and says so when there is none"]
+	if kept == 0 || len(said) == 0 || !strings.Contains(said[0], `found "1" in an empty system`) {
+		t.Errorf("%d are kept, broken are %q", kept, broken)
+	}
+	h := foundHarness(nothing)
+	h.Kind.Fields = []connectors.FieldRule{{To: "x"}}
+	if _, err := Examine(h); err == nil || !strings.Contains(err.Error(), "the field rules are refused") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -604,52 +659,12 @@ func failures(t *testing.T, h Harness, by string) (promises []string) {
 		if !strings.HasPrefix(c.promise, by) || c.needs != nil && !c.needs(can) {
 			continue
 		}
-		r := &recorder{TB: t}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			defer r.finish()
-			c.run(r, h)
-		}()
-		<-done
-		if r.Failed() {
+		if observed(func(t testing.TB) { c.run(t, h) }) != nil {
 			promises = append(promises, c.promise)
 		}
 	}
 	return promises
 }
-
-// recorder is a testing.TB whose failures are not the test's.
-type recorder struct {
-	testing.TB
-	mu         sync.Mutex
-	complaints []string
-	cleanups   []func()
-}
-
-func (r *recorder) complain(text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.complaints = append(r.complaints, text)
-}
-
-func (r *recorder) finish() {
-	for _, f := range slices.Backward(r.cleanups) {
-		f()
-	}
-}
-
-func (r *recorder) Helper()                   {}
-func (r *recorder) Cleanup(f func())          { r.cleanups = append(r.cleanups, f) }
-func (r *recorder) Error(args ...any)         { r.complain(fmt.Sprint(args...)) }
-func (r *recorder) Errorf(f string, a ...any) { r.complain(fmt.Sprintf(f, a...)) }
-func (r *recorder) Fail()                     { r.complain("failed") }
-func (r *recorder) FailNow()                  { r.complain("failed"); runtime.Goexit() }
-func (r *recorder) Fatal(args ...any)         { r.complain(fmt.Sprint(args...)); runtime.Goexit() }
-func (r *recorder) Fatalf(f string, a ...any) { r.complain(fmt.Sprintf(f, a...)); runtime.Goexit() }
-func (r *recorder) Failed() bool              { r.mu.Lock(); defer r.mu.Unlock(); return len(r.complaints) > 0 }
-func (r *recorder) Log(...any)                {}
-func (r *recorder) Logf(string, ...any)       {}
 
 // memory is a vendor in this process, and the connector to it.
 type memory struct {

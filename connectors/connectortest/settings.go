@@ -132,6 +132,9 @@ func hasExample(can abilities) bool { return can.example }
 
 // example is the configuration in the comment of the package under test, "" where there is none.
 func (h Harness) example() string {
+	if h.NoExample {
+		return ""
+	}
 	files, _ := filepath.Glob(filepath.Join(h.dir, "*.go"))
 	for _, file := range files {
 		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.PackageClauseOnly|parser.ParseComments)

@@ -2,70 +2,29 @@ package csv
 
 import (
 	"encoding/json"
-	"fmt"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/leadrelay/leadrelay/connectors"
 )
 
 // cellOf is what a field's value looks like in a file delimited by comma.
 func cellOf(value any, comma byte) string {
-	switch v := value.(type) {
-	case nil:
-		return ""
-	case string:
-		return escape(clean(v), comma)
+	text := connectors.CellText(value)
+	switch value.(type) {
 	case bool:
-		return strconv.FormatBool(v)
+		return text
 	case json.Number, int, int64, uint64, float64:
-		number := fmt.Sprint(v)
-		if digits(number) > shownDigits {
-			return "'" + number
+		if digits(text) > shownDigits {
+			return "'" + text
 		}
-		return number
-	case []any:
-		if list, ok := joined(v); ok {
-			return escape(clean(list), comma)
-		}
+		return text
 	}
-	var encoded strings.Builder
-	encoder := json.NewEncoder(&encoded)
-	encoder.SetEscapeHTML(false)
-	if encoder.Encode(value) != nil {
-		return ""
-	}
-	return escape(clean(strings.TrimSpace(encoded.String())), comma)
+	return escape(text, comma)
 }
 
-// joined lists texts, numbers and truth values as a person would.
-func joined(list []any) (string, bool) {
-	texts := make([]string, len(list))
-	for i, element := range list {
-		switch element.(type) {
-		case []any, map[string]any:
-			return "", false
-		case nil:
-		default:
-			texts[i] = fmt.Sprint(element)
-		}
-	}
-	return strings.Join(texts, ", "), true
-}
-
-var lineBreaks = strings.NewReplacer("\r\n", "\n", "\r", "\n")
-
-// clean removes what has no place in a cell: control characters but tabs and line breaks, and broken UTF-8.
-func clean(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(lineBreaks.Replace(text), "\uFFFD"))
-}
-
-// escape marks a cleaned text with apostrophes so that a spreadsheet takes it as text; see the package comment.
+// escape marks a cell's text with apostrophes so that a spreadsheet takes it as text; see the package comment.
 func escape(text string, comma byte) string {
 	var marked strings.Builder
 	breaks := cellBreaks(comma)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/leadrelay/leadrelay/connectors"
 )
 
 // unescape is how to read a cell's text back; see the package comment.
@@ -107,12 +109,12 @@ func FuzzEscape(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, which uint8) {
 		comma := ",;\t|"[which%4]
 		others := strings.ReplaceAll(",;", string(comma), "")
-		text = clean(text)
+		text = connectors.CellText(text)
 		cell := escape(text, comma)
 		if got := unescape(cell, comma); got != text {
 			t.Fatalf("%q became %q and that %q", text, cell, got)
 		}
-		if !utf8.ValidString(cell) || clean(cell) != cell {
+		if !utf8.ValidString(cell) || connectors.CellText(cell) != cell {
 			t.Fatalf("%q is no clean text", cell)
 		}
 		for line := range strings.SplitSeq(cell, "\n") {

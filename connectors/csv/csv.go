@@ -10,13 +10,14 @@ import (
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/lockedfile"
 )
 
 // Settings are what config.yaml says; the package comment explains them.
 type Settings struct {
-	Path      string `mapstructure:"path"`
-	Delimiter string `mapstructure:"delimiter"`
-	BOM       bool   `mapstructure:"bom"`
+	Path      string `mapstructure:"path" required:"true" help:"the file; made where it is missing"`
+	Delimiter string `mapstructure:"delimiter" help:"between cells: a comma, a semicolon, | or a tab"`
+	BOM       bool   `mapstructure:"bom" help:"a byte order mark, for Excel"`
 }
 
 var defaults = Settings{Delimiter: ",", BOM: true}
@@ -24,6 +25,10 @@ var defaults = Settings{Delimiter: ",", BOM: true}
 // Kind is the line of this package in the table of kinds.
 var Kind = func() connectors.Kind {
 	k := connectors.Define("csv", defaults, open)
+	k.Title = "a CSV file"
+	k.Docs = "https://www.rfc-editor.org/rfc/rfc4180"
+	k.Limits = connectors.Limits{Concurrency: 1}
+	k.MaxBatch = maxBatch
 	k.Fields = []connectors.FieldRule{
 		{To: "name", From: "name"}, {To: "email", From: "email"}, {To: "source", From: "source"},
 		{To: "note", From: "note"}, {To: "created_at", From: "created_at"}, {To: "updated_at", From: "updated_at"},
@@ -53,16 +58,16 @@ func open(s Settings, env connectors.Env) (connectors.Connector, error) {
 		return nil, errors.Join(problems...)
 	}
 	return &connector{
-		file: file{
-			path: s.Path, columns: columns, comma: s.Delimiter[0], bom: s.BOM, turn: make(chan struct{}, 1),
-		},
+		file:   file{File: lockedfile.New(s.Path), columns: columns, comma: s.Delimiter[0], bom: s.BOM},
 		fields: env.Fields,
+		scope:  "csv:" + filepath.Clean(s.Path),
 	}, nil
 }
 
 type connector struct {
 	file   file
 	fields connectors.Mapping
+	scope  string
 }
 
 // Key is the lead's id: it locates the row.
@@ -71,11 +76,14 @@ func (c *connector) Key(l lead.Lead) string { return l.ID }
 // Limits let one worker write at a time, for whichever connector to the file: the others would only wait for the
 // lock, which ends in a timeout where waiting for a permit does not.
 func (c *connector) Limits() connectors.Limits {
-	return connectors.Limits{Scope: "csv:" + filepath.Clean(c.file.path), Concurrency: 1}
+	return connectors.Limits{Scope: c.scope, Concurrency: 1}
 }
 
-// MaxBatch is as many as one rewrite of the file should be worth to all of them.
-func (c *connector) MaxBatch() int { return 1000 }
+// maxBatch is as many as one rewrite of the file should be worth to all of them.
+const maxBatch = 1000
+
+// MaxBatch is of one rewrite of the file.
+func (c *connector) MaxBatch() int { return maxBatch }
 
 func (c *connector) Push(ctx context.Context, change lead.Change, ref string) (string, error) {
 	result := c.PushBatch(ctx, []connectors.Item{{Change: change, Ref: ref}})[0]
@@ -103,7 +111,7 @@ func (c *connector) PushBatch(ctx context.Context, items []connectors.Item) []co
 	if err := c.file.write(ctx, edits); err != nil {
 		for i := range results {
 			if results[i].Err == nil {
-				results[i] = connectors.Result{Err: err}
+				results[i] = connectors.Result{Err: fmt.Errorf("csv: %w", err)}
 			}
 		}
 	}
@@ -131,5 +139,8 @@ func (c *connector) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("csv: check: %w", err)
 	}
-	return c.file.check()
+	if err := c.file.check(); err != nil {
+		return fmt.Errorf("csv: check: %w", err)
+	}
+	return nil
 }

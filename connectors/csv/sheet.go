@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
@@ -159,7 +160,7 @@ func (l layout) place(header []string, name string) int {
 }
 
 func headerCell(name string, comma byte) string {
-	return escape(strings.TrimSpace(clean(name)), comma)
+	return escape(strings.TrimSpace(connectors.CellText(name)), comma)
 }
 
 // arrange finds the configured columns. While they are all there, people's order of the columns stands. Is one

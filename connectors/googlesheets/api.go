@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -332,60 +331,15 @@ func parseAccount(key connectors.Secret) (*jwt.Config, error) {
 }
 
 // signIn returns an access token, a new one when the last runs out
-// (https://developers.google.com/identity/protocols/oauth2/service-account#httprest). A refused account is setup,
-// everything else remote: no lead was sent.
+// (https://developers.google.com/identity/protocols/oauth2/service-account#httprest).
 func (c *connector) signIn(ctx context.Context) (string, error) {
 	if c.token.Valid() {
 		return c.token.AccessToken, nil
 	}
-	via := &bridge{ctx: ctx, client: c.client}
-	token, err := c.account.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: via})).Token()
-	var e *connectors.Error
-	switch {
-	case errors.As(via.err, &e):
-		switch e.Fault {
-		case connectors.Lead:
-			e.Fault = connectors.Setup // 400 invalid_grant and its like
-		case connectors.Unknown:
-			e.Fault = connectors.Remote
-		}
-		return "", e
-	case via.err != nil:
-		return "", via.err
-	case err != nil || token.AccessToken == "":
-		return "", &connectors.Error{Fault: connectors.Remote, Err: errors.New("the answer is not an access token")}
+	token, err := c.client.SignIn(ctx, func(ctx context.Context) (*oauth2.Token, error) { return c.account.TokenSource(ctx).Token() })
+	if err != nil {
+		return "", err
 	}
 	c.token = token
 	return token.AccessToken, nil
-}
-
-// bridge lets the oauth2 package talk through our client, which can be cancelled and says whose fault a failure is.
-type bridge struct {
-	ctx    context.Context
-	client *connectors.Client
-	err    error
-}
-
-func (b *bridge) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := b.client.Do(req.WithContext(b.ctx))
-	if err != nil {
-		if resp != nil {
-			err = withhold(resp, assertionOf(req))
-		}
-		b.err = err
-		return nil, err
-	}
-	return &http.Response{StatusCode: resp.Status, Header: resp.Header, Body: io.NopCloser(bytes.NewReader(resp.Body)), Request: req}, nil
-}
-
-// assertionOf is the signed JWT in a sign-in's form: who has it can sign in for an hour.
-func assertionOf(req *http.Request) string {
-	body, err := req.GetBody()
-	if err != nil {
-		return ""
-	}
-	defer body.Close()
-	sent, _ := io.ReadAll(body)
-	form, _ := url.ParseQuery(string(sent))
-	return form.Get("assertion")
 }

@@ -19,11 +19,11 @@ import (
 
 // Settings are what config.yaml says; the package comment explains them.
 type Settings struct {
-	Credentials   connectors.Secret `mapstructure:"credentials"`
-	SpreadsheetID string            `mapstructure:"spreadsheet_id"`
-	Sheet         string            `mapstructure:"sheet"`
-	BaseURL       string            `mapstructure:"base_url"`
-	Timeout       time.Duration     `mapstructure:"timeout"`
+	Credentials   connectors.Secret `mapstructure:"credentials" required:"true" help:"the service account's JSON key; share the spreadsheet with its client_email as an editor"`
+	SpreadsheetID string            `mapstructure:"spreadsheet_id" required:"true" help:"from its address: …/spreadsheets/d/<this>/edit"`
+	Sheet         string            `mapstructure:"sheet" help:"the tab's title; it must be there"`
+	BaseURL       string            `mapstructure:"base_url" help:"where the API is"`
+	Timeout       time.Duration     `mapstructure:"timeout" help:"of one request"`
 }
 
 var defaults = Settings{Sheet: "Leads", BaseURL: "https://sheets.googleapis.com", Timeout: time.Minute}
@@ -31,6 +31,9 @@ var defaults = Settings{Sheet: "Leads", BaseURL: "https://sheets.googleapis.com"
 // Kind is the line of this package in the table of kinds.
 var Kind = func() connectors.Kind {
 	k := connectors.Define("googlesheets", defaults, open)
+	k.Title = "a tab of a Google spreadsheet"
+	k.Docs = "https://developers.google.com/workspace/sheets/api/guides/concepts"
+	k.Limits, k.MaxBatch = limits, maxBatch
 	k.Fields = []connectors.FieldRule{
 		{To: "name", From: "name"}, {To: "email", From: "email"}, {To: "source", From: "source"},
 		{To: "note", From: "note"}, {To: "created_at", From: "created_at"}, {To: "updated_at", From: "updated_at"},
@@ -45,6 +48,8 @@ const (
 	perMinute = 30        // batches
 	maxWrites = 2         // in each of them
 )
+
+var limits = connectors.Limits{Concurrency: 1, Rates: []connectors.Rate{{Most: perMinute, Per: time.Minute}}}
 
 // connector embeds Settings, so that fmt sees the key in an exported field and hides it.
 type connector struct {
@@ -127,13 +132,10 @@ func (c *connector) MaxBatch() int { return maxBatch }
 
 // Limits: see Limits in the package comment.
 func (c *connector) Limits() connectors.Limits {
-	return connectors.Limits{
-		Scope:       "googlesheets:" + c.SpreadsheetID + "/" + c.Sheet,
-		RateScope:   "googlesheets:" + c.account.Email,
-		Concurrency: 1,
-		Rate:        perMinute,
-		Per:         time.Minute,
-	}
+	l := limits
+	l.Scope = "googlesheets:" + c.SpreadsheetID + "/" + c.Sheet
+	l.RateScope = "googlesheets:" + c.account.Email
+	return l
 }
 
 func (c *connector) Push(ctx context.Context, change lead.Change, ref string) (string, error) {

@@ -206,7 +206,7 @@ func TestABatchIsOneReadAndOneWrite(t *testing.T) {
 		t.Errorf("%d sign-ins", w.tokens)
 	}
 	limits := w.c.Limits()
-	if limits.Concurrency != 1 || limits.Per != time.Minute || limits.Rate*2 > 60 || limits.Scope != "googlesheets:"+testSpreadsheet+"/Leads" {
+	if limits.Concurrency != 1 || len(limits.Rates) != 1 || limits.Rates[0].Per != time.Minute || limits.Rates[0].Most*2 > 60 || limits.Scope != "googlesheets:"+testSpreadsheet+"/Leads" {
 		t.Errorf("the limits are %+v", limits)
 	}
 }

@@ -24,13 +24,13 @@ import (
 
 // Settings are what config.yaml says; the package comment explains them.
 type Settings struct {
-	APIKey           connectors.Secret `mapstructure:"api_key"`
-	ListID           string            `mapstructure:"list_id"`
-	BaseURL          string            `mapstructure:"base_url"`
-	StatusIfNew      string            `mapstructure:"status_if_new"`
-	StatusIfArchived string            `mapstructure:"status_if_archived"`
-	OnDelete         string            `mapstructure:"on_delete"`
-	Timeout          time.Duration     `mapstructure:"timeout"`
+	APIKey           connectors.Secret `mapstructure:"api_key" required:"true" help:"ends in the data centre, as in …-us21: Profile, Extras, API keys"`
+	ListID           string            `mapstructure:"list_id" required:"true" help:"Audience, Settings, Audience name and defaults: Audience ID"`
+	BaseURL          string            `mapstructure:"base_url" help:"where the API is; empty: follows from the key's data centre"`
+	StatusIfNew      string            `mapstructure:"status_if_new" oneof:"subscribed pending unsubscribed transactional cleaned" help:"what a new member becomes; pending: Mailchimp asks by mail first"`
+	StatusIfArchived string            `mapstructure:"status_if_archived" oneof:"subscribed pending unsubscribed transactional cleaned" help:"what a returning member becomes; empty: pending where status_if_new is subscribed, else the same"`
+	OnDelete         string            `mapstructure:"on_delete" oneof:"archive delete-permanent" help:"delete-permanent erases, after which the address cannot be imported again"`
+	Timeout          time.Duration     `mapstructure:"timeout" help:"of one request"`
 }
 
 // The statuses of a member: https://mailchimp.com/developer/marketing/api/list-members/
@@ -56,6 +56,9 @@ var defaults = Settings{StatusIfNew: subscribed, OnDelete: archive, Timeout: 30 
 // Kind is the line of this package in the table of kinds.
 var Kind = func() connectors.Kind {
 	k := connectors.Define("mailchimp", defaults, open)
+	k.Title = "Mailchimp audience"
+	k.Docs = "https://mailchimp.com/developer/marketing/api/list-members/"
+	k.Limits = connectors.Limits{Concurrency: concurrency}
 	k.Fields = []connectors.FieldRule{{To: "FNAME", From: "first_name"}, {To: "LNAME", From: "last_name"}}
 	return k
 }()
@@ -138,12 +141,14 @@ func returning(status string) string {
 // Close closes idle connections.
 func (c *connector) Close() error { return c.client.Close() }
 
-// Limits: 10 simultaneous connections per user, over all applications
-// (https://mailchimp.com/developer/marketing/docs/fundamentals/#api-limits). Which keys are one user's only
-// Mailchimp knows; each is counted by itself.
+// concurrency is of simultaneous connections per user, over all applications
+// (https://mailchimp.com/developer/marketing/docs/fundamentals/#api-limits).
+const concurrency = 10
+
+// Limits: which keys are one user's only Mailchimp knows; each is counted by itself.
 func (c *connector) Limits() connectors.Limits {
 	sum := sha256.Sum256([]byte(c.APIKey.Reveal()))
-	return connectors.Limits{Scope: "mailchimp:" + hex.EncodeToString(sum[:6]), Concurrency: 10}
+	return connectors.Limits{Scope: "mailchimp:" + hex.EncodeToString(sum[:6]), Concurrency: concurrency}
 }
 
 // Key is the subscriber hash of l's address, "" where it has none.

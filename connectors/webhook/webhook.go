@@ -42,19 +42,19 @@ import (
 // Settings are what config.yaml may say of a webhook.
 type Settings struct {
 	// URL receives the changes. It is a Secret because many receivers' URLs are their only credential.
-	URL connectors.Secret `mapstructure:"url"`
+	URL connectors.Secret `mapstructure:"url" required:"true" help:"where changes are posted"`
 
 	// Secret signs: 24 to 64 bytes as base64, with or without "whsec_" before it. Empty: nothing is signed.
-	Secret connectors.Secret `mapstructure:"secret"`
+	Secret connectors.Secret `mapstructure:"secret" help:"signs each request: 24 to 64 bytes as base64, with or without whsec_ before it"`
 
 	// PreviousSecret signs as well, until every receiver knows the new one.
-	PreviousSecret connectors.Secret `mapstructure:"previous_secret"`
+	PreviousSecret connectors.Secret `mapstructure:"previous_secret" help:"also signs, while receivers change over to a new secret"`
 
 	// AllowPrivate lets URL lead to loopback and private addresses.
-	AllowPrivate bool `mapstructure:"allow_private"`
+	AllowPrivate bool `mapstructure:"allow_private" help:"url may lead to this machine or a private network"`
 
 	// Timeout bounds one attempt.
-	Timeout time.Duration `mapstructure:"timeout"`
+	Timeout time.Duration `mapstructure:"timeout" help:"of one request"`
 }
 
 // Kind is the webhook's line in the table of kinds.
@@ -62,6 +62,8 @@ var Kind = func() connectors.Kind {
 	// The specification recommends 15 to 30 s.
 	kind := connectors.Define("webhook", Settings{Timeout: 15 * time.Second}, open)
 	kind.Event = true
+	kind.Title = "a webhook, signed by Standard Webhooks"
+	kind.Docs = "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"
 	return kind
 }()
 

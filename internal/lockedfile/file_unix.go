@@ -1,6 +1,6 @@
 //go:build unix
 
-package csv
+package lockedfile
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// keepOwner gives file the owner and group that info has, as far as we may: who could open the sheet still can.
+// keepOwner gives file the owner and group that info has, as far as we may: who could open the file still can.
 func keepOwner(file *os.File, info fs.FileInfo) {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		if file.Chown(int(stat.Uid), int(stat.Gid)) != nil {
