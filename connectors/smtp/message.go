@@ -1,0 +1,148 @@
+package smtp
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	stdmail "net/mail"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/wneessen/go-mail"
+
+	"github.com/leadrelay/leadrelay/connectors"
+	"github.com/leadrelay/leadrelay/internal/lead"
+)
+
+const (
+	maxSubject = 200     // characters
+	maxText    = 1 << 20 // bytes, less than any server takes
+)
+
+// message is the whole mail about change. But for its date it is the same on every attempt.
+func (m *mailer) message(change lead.Change, now time.Time) ([]byte, error) {
+	subject, err := m.subjectOf(change)
+	if err != nil {
+		return nil, err
+	}
+	text, err := m.text(change)
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxText {
+		return nil, &connectors.Error{Fault: connectors.Lead, Err: errors.New("the mail would be longer than 1 MiB; choose what it says by fields or body")}
+	}
+	_, domain, _ := strings.Cut(m.from.Address, "@")
+	msg := mail.NewMsg() // UTF-8 as quoted-printable: lines are short, and servers need not take eight bits
+	msg.FromMailAddress(m.from)
+	msg.ToMailAddress(m.to...)
+	if m.ReplyToLead && plain(change.Lead.Email) && change.Op != lead.Delete {
+		msg.ReplyToMailAddress(&stdmail.Address{Name: oneLine(change.Lead.Name), Address: change.Lead.Email})
+	}
+	msg.Subject(subject)
+	msg.SetDateWithValue(now)
+	msg.SetMessageIDWithValue(dotAtom(change.ID) + "@" + domain)
+	msg.SetGenHeader(mail.HeaderReferences, "<"+dotAtom(change.Lead.ID)+"@"+domain+">")
+	msg.SetUserAgent(connectors.UserAgent)
+	msg.SetGenHeader("Auto-Submitted", "auto-generated")
+	// What Exchange heeds (https://learn.microsoft.com/en-us/openspecs/exchange_server_protocols/ms-oxcmail/ced68690-498a-4567-9d14-5c01f974d8b1).
+	msg.SetGenHeader(mail.HeaderXAutoResponseSuppress, "OOF, AutoReply")
+	msg.SetBodyString(mail.TypeTextPlain, text)
+	var whole bytes.Buffer
+	if _, err := msg.WriteTo(&whole); err != nil {
+		return nil, &connectors.Error{Fault: connectors.Lead, Err: errors.New("the lead cannot be written as a mail")}
+	}
+	return whole.Bytes(), nil
+}
+
+func (m *mailer) subjectOf(change lead.Change) (string, error) {
+	l := change.Lead
+	switch change.Op {
+	case lead.Delete:
+		return "Lead deleted: " + l.ID, nil
+	case lead.Update:
+		return m.templated(m.subject, l, oneLine, oneLine("Lead changed: "+cmp.Or(l.Name, l.Email)))
+	default:
+		return m.templated(m.subject, l, oneLine, oneLine("New lead: "+cmp.Or(l.Name, l.Email)))
+	}
+}
+
+func (m *mailer) text(change lead.Change) (string, error) {
+	l := change.Lead
+	if change.Op == lead.Delete {
+		return fmt.Sprintf("The lead %s was deleted. Please delete the mails about it, too.\n", l.ID), nil
+	}
+	fields, err := m.shown(l)
+	if err != nil {
+		return "", err
+	}
+	var list strings.Builder
+	for _, f := range fields {
+		lines := strings.Split(strings.TrimSpace(separators.Replace(connectors.CellText(f.Value))), "\n")
+		switch {
+		case len(lines) > 1:
+			fmt.Fprintf(&list, "%s:\n  %s\n", f.To, strings.Join(lines, "\n  "))
+		case lines[0] != "":
+			fmt.Fprintf(&list, "%s: %s\n", f.To, lines[0])
+		}
+	}
+	fmt.Fprintf(&list, "\nLead %s, revision %d, %s\n", l.ID, l.Revision, change.Time.UTC().Format("2006-01-02 15:04:05 UTC"))
+	return m.templated(m.body, l, func(text string) string { return text }, list.String())
+}
+
+// templated is what a template makes of l, or usual where there is none or it makes nothing.
+func (m *mailer) templated(t connectors.Mapping, l lead.Lead, clean func(string) string, usual string) (string, error) {
+	fields, err := t.Apply(l)
+	if err != nil || len(fields) == 0 {
+		return usual, err
+	}
+	text, _ := fields[0].Value.(string)
+	return cmp.Or(clean(text), usual), nil
+}
+
+// shown is what the mail lists: the configured fields, or the whole lead.
+func (m *mailer) shown(l lead.Lead) ([]connectors.Field, error) {
+	if len(m.fields.Names()) > 0 {
+		return m.fields.Apply(l)
+	}
+	fields := []connectors.Field{
+		{To: "Name", Value: l.Name}, {To: "Email", Value: l.Email}, {To: "Source", Value: l.Source}, {To: "Note", Value: l.Note},
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Custom)) {
+		fields = append(fields, connectors.Field{To: name, Value: l.Custom[name]})
+	}
+	return fields, nil
+}
+
+// separators are the line breaks of Unicode; some mail program begins a line after them.
+var separators = strings.NewReplacer("\u2028", "\n", "\u2029", "\n")
+
+// oneLine makes text fit for a header: no control characters, nothing that reads as an encoded word (RFC 2047), and
+// no longer than people read.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	text = strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "=?", "= ?")
+	if runes := []rune(text); len(runes) > maxSubject {
+		text = string(runes[:maxSubject-1]) + "…"
+	}
+	return text
+}
+
+// dotAtom makes an id fit for the left side of a Message-ID (RFC 5322, 3.6.4).
+func dotAtom(id string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x7f && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._", r)) {
+			return r
+		}
+		return '_'
+	}, id)
+}
