@@ -131,6 +131,10 @@ func statuses(ctx context.Context, s *store.Store) ([]connectorStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	rests, err := s.Rests(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	all := []connectorStatus{}
 	for _, name := range names {
 		t, g := totals[name], gates[name]
@@ -138,6 +142,8 @@ func statuses(ctx context.Context, s *store.Store) ([]connectorStatus, error) {
 		switch {
 		case !g.Opens(s.Now()):
 			c.State, c.Reason = string(g.State), g.Reason
+		case t.Backlog > 0 && !rests[name].IsZero():
+			c.State, c.Reason = string(store.GateWaiting), "its limits are used up until "+rests[name].Format(time.RFC3339)
 		case t.Backlog > 0:
 			c.State = "behind"
 		}

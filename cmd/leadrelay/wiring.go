@@ -100,9 +100,11 @@ func openStore(ctx context.Context, at config.Redis, c *config.Config, log *slog
 		"redis.url or LEADRELAY_REDIS_URL are right", err)
 }
 
+// closeStore is called when the program ends: a Redis that is away must not hold that up.
 func closeStore(s *store.Store) {
-	s.Close()
-	s.Client().Close()
+	if s.Close() == nil {
+		s.Client().Close()
+	}
 }
 
 // errNoRedis is said where an embedded Redis is of no use.

@@ -52,7 +52,9 @@ func (f *fake) Close() error {
 }
 
 func (f *fake) Limits() connectors.Limits {
-	return connectors.Limits{Scope: "account", Concurrency: 10}
+	return connectors.Limits{Scope: "account", Concurrency: 10, Rates: []connectors.Rate{
+		{Most: 100, Per: 10 * time.Second}, {Most: 30000, Per: 24 * time.Hour, ByCost: true}, {Most: 250000, Per: 24 * time.Hour},
+	}}
 }
 
 // kinds are two of them; opened counts the connectors that are not closed again.
@@ -290,7 +292,9 @@ func TestFullFile(t *testing.T) {
 		Name: "sheet", Type: "sheet", Concurrency: 4,
 		Retry:   config.Retry{Initial: 2 * time.Second, Max: time.Minute, Horizon: 24 * time.Hour},
 		Breaker: config.Breaker{Failures: 9, Probe: 3 * time.Second, ProbeMax: 30 * time.Second},
-		Limits:  connectors.Limits{Scope: "account", Rate: 10, Per: time.Second, Concurrency: 2},
+		Limits: connectors.Limits{Scope: "account", Concurrency: 2, Rates: []connectors.Rate{
+			{Most: 30000, Per: 24 * time.Hour, ByCost: true}, {Most: 10, Per: time.Second},
+		}},
 	})
 
 	safe := entries[1]
@@ -307,7 +311,9 @@ func TestFullFile(t *testing.T) {
 		Name: "safe", Type: "vault", Event: true, Concurrency: 16,
 		Retry:   config.Retry{Initial: time.Second, Max: 15 * time.Minute, Horizon: 72 * time.Hour},
 		Breaker: config.Breaker{Failures: 5, Probe: 5 * time.Second, ProbeMax: 5 * time.Minute},
-		Limits:  connectors.Limits{Scope: "account", Concurrency: 10},
+		Limits: connectors.Limits{Scope: "account", Concurrency: 10, Rates: []connectors.Rate{
+			{Most: 100, Per: 10 * time.Second}, {Most: 30000, Per: 24 * time.Hour, ByCost: true}, {Most: 250000, Per: 24 * time.Hour},
+		}},
 	})
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -52,6 +53,9 @@ func (l *loader) connectors(raw any, c *Config) {
 		delete(mapping, "settings")
 		mapping, _ = l.expand(place, "", mapping).(map[string]any)
 		kind, known := l.kind(place, mapping)
+		if known && kind.Resolve != nil {
+			kind, settings, known = l.resolve(place, kind, settings)
+		}
 		if known {
 			l.misplaced(place, mapping, kind)
 		}
@@ -110,6 +114,26 @@ func (l *loader) kind(place string, mapping map[string]any) (connectors.Kind, bo
 		l.problem(place, "type: unknown (known: %s)", strings.Join(known, ", "))
 	}
 	return connectors.Kind{}, false
+}
+
+// resolve finds the kind that an entry's settings describe, and the settings that are its own.
+func (l *loader) resolve(place string, kind connectors.Kind, settings any) (connectors.Kind, any, bool) {
+	below := place + "settings."
+	mapping, ok := settings.(map[string]any)
+	if settings != nil && !ok {
+		l.problem(place, "settings: must be a mapping")
+		return kind, nil, false
+	}
+	mapping = maps.Clone(mapping)
+	for _, name := range connectors.KeysOf(reflect.TypeOf(kind.Settings)) {
+		if value, given := mapping[name]; given {
+			expanded, _ := l.expand(below, "", map[string]any{name: value}).(map[string]any)
+			mapping[name] = expanded[name]
+		}
+	}
+	resolved, own, err := kind.Resolve(mapping)
+	l.report(below, err)
+	return resolved, own, err == nil
 }
 
 // misplaced reports and removes keys of an entry that are its kind's settings.
@@ -171,14 +195,16 @@ func (l *loader) checkEntry(place string, e entry) {
 	}
 }
 
-// over puts the configured limits in the place of the connector's own.
+// over puts the configured limits in the place of the connector's own. A configured rate is of calls: what they may
+// cost stays as the connector says.
 func (own limits) over(connector connectors.Connector) connectors.Limits {
 	var result connectors.Limits
 	if limited, ok := connector.(connectors.Limited); ok {
 		result = limited.Limits()
 	}
 	if own.Rate > 0 {
-		result.Rate, result.Per = own.Rate, own.Per
+		budgets := slices.DeleteFunc(slices.Clone(result.Rates), func(r connectors.Rate) bool { return !r.ByCost })
+		result.Rates = append(budgets, connectors.Rate{Most: own.Rate, Per: own.Per})
 	}
 	if own.Concurrency > 0 {
 		result.Concurrency = own.Concurrency

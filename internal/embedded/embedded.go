@@ -230,7 +230,8 @@ func Running(dir string) (url string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	if _, err := ask(s.path, "PING"); err != nil { // one that is loading, or refuses writes, runs
+	// One that is loading, refuses writes, or has too much to do to answer runs.
+	if _, err := ask(s.path, "PING"); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return "", false
 	}
 	return s.url(), true

@@ -104,6 +104,20 @@ func TestGivesUp(t *testing.T) {
 	}
 }
 
+// One that is too busy to answer is not taken for one that does not run.
+func TestABusyOneRuns(t *testing.T) {
+	needRedisServer(t)
+	dir := t.TempDir()
+	s := start(t, dir, RedisServer)
+	pid := pidOf(t, s)
+	syscall.Kill(pid, syscall.SIGSTOP)
+	url, ok := Running(dir)
+	syscall.Kill(pid, syscall.SIGCONT)
+	if !ok || url != s.URL() {
+		t.Error("not found:", url)
+	}
+}
+
 // Ctrl-C in a terminal goes to the whole process group of leadrelay, which redis-server must not be in.
 func TestOwnProcessGroup(t *testing.T) {
 	needRedisServer(t)
