@@ -44,6 +44,12 @@ type Finder interface {
 	Find(ctx context.Context, l lead.Lead) (ref string, found bool, err error)
 }
 
+// Sharing is for systems that know people by their address although the ref says nothing of it: leads of one address come
+// to have one record. The worker then takes no record away, nor gives it another address, while another lead has it.
+type Sharing interface {
+	SharesRecords() bool
+}
+
 // Batcher is for systems that take several leads in one call.
 type Batcher interface {
 	// MaxBatch is the most items one PushBatch takes, at least 1.

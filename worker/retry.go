@@ -162,8 +162,8 @@ func (r *runner) throttle(asked time.Duration) time.Duration {
 }
 
 // synced is the record after a push that succeeded.
-func synced(c *store.Claim, ref string, now time.Time) store.Record {
-	return store.Record{Synced: c.Change.Lead.Revision, Ref: ref, Sent: true, At: now.UnixMilli()}
+func synced(c *store.Claim, ref, address string, now time.Time) store.Record {
+	return store.Record{Synced: c.Change.Lead.Revision, Ref: ref, Sent: true, Address: address, At: now.UnixMilli()}
 }
 
 // skipped is the record of a lead that the connector's filter leaves out.

@@ -24,6 +24,7 @@ type runner struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	sharing bool               // leads of one address may have one record
 	keyed   connectors.Keyed   // the connector's abilities, nil where it has not
 	finder  connectors.Finder  //
 	batcher connectors.Batcher //
@@ -69,6 +70,9 @@ func newRunner(c Connector, limiter *store.Limiter, s *store.Store, log *slog.Lo
 		held: map[*store.Claim]*fence{}, flying: map[string]bool{},
 	}
 	r.keyed, _ = c.Connector.(connectors.Keyed)
+	if sharing, ok := c.Connector.(connectors.Sharing); ok {
+		r.sharing = sharing.SharesRecords()
+	}
 	r.finder, _ = c.Connector.(connectors.Finder)
 	r.batcher, _ = c.Connector.(connectors.Batcher)
 	for range c.Concurrency {

@@ -253,6 +253,14 @@ func (r *runner) prepare(ctx context.Context, c *store.Claim) (change lead.Chang
 			c.Record.Ref = "" // the other lead keeps it
 		}
 	}
+	switch kept, err := r.isKept(ctx, c.Record, change); {
+	case err != nil:
+		return change, true, err
+	case kept && change.Op == lead.Delete:
+		return change, false, nil
+	case kept && r.keyed == nil:
+		c.Record.Ref, c.Record.Sent = "", false // the other lead keeps it
+	}
 	if r.finder != nil && r.keyed == nil && c.Record.Ref == "" && c.Record.Sent {
 		// An earlier create had no answer; creating again could make a second record.
 		ref, found, err := r.finder.Find(ctx, change.Lead)
@@ -270,6 +278,58 @@ func (r *runner) prepare(ctx context.Context, c *store.Claim) (change lead.Chang
 		}
 	}
 	return change, true, nil
+}
+
+// sharingWith lists the leads that have, or may come to have, the record that a change takes away or gives another address.
+func (r *runner) sharingWith(ctx context.Context, had store.Record, change lead.Change) (having, coming []string, err error) {
+	if had.Address == "" || had.Ref == "" || change.Op != lead.Delete && had.Address == r.address(change.Lead) {
+		return nil, nil, nil
+	}
+	refs, err := r.store.Sharing(ctx, r.Name, had.Address, change.Lead.ID)
+	for id, ref := range refs {
+		switch {
+		case ref == "":
+			coming = append(coming, id)
+		case ref == had.Ref, r.keyed != nil: // each has its own key, and the record the last one's
+			having = append(having, id)
+		}
+	}
+	return having, coming, err
+}
+
+// isKept says whether another lead has the record, too, that a change takes away or gives another address.
+func (r *runner) isKept(ctx context.Context, had store.Record, change lead.Change) (bool, error) {
+	having, _, err := r.sharingWith(ctx, had, change)
+	for _, id := range having {
+		other, err := r.store.Get(ctx, id)
+		if errors.Is(err, store.ErrNotFound) || err == nil && other.Deleted {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if match, _ := r.Filter.Match(other.Lead); match {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// restore pushes the leads again whose record a change took away, or left for them.
+func (r *runner) restore(had store.Record, change lead.Change) {
+	having, coming, err := r.sharingWith(r.base, had, change)
+	if err != nil {
+		r.log.Warn("cannot see whether another lead shared a record", "lead", change.Lead.ID, "error", err)
+	}
+	r.pushAgain(append(having, coming...))
+}
+
+// address is what leads that share a record have in common, "" where none do.
+func (r *runner) address(l lead.Lead) string {
+	if !r.sharing || l.Email == "" {
+		return ""
+	}
+	return store.AddressDigest(l.Email)
 }
 
 // leaveKey is said before a lead's record under a key is taken away, and after. Two leads of one address have one
@@ -304,13 +364,18 @@ func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 				r.log.Warn("cannot see whether another lead shared a record", "lead", id, "error", err)
 			}
 		}
+		change := c.Change
+		if got.removed {
+			change.Op = lead.Delete
+		}
+		r.restore(before, change)
 		switch {
 		case got.removed:
 			c.Record = skipped(c, now)
 		case c.Change.Op == lead.Delete:
 			c.Record = store.Record{Synced: revision}
 		default:
-			c.Record = synced(c, got.ref, now)
+			c.Record = synced(c, got.ref, r.address(c.Change.Lead), now)
 		}
 		r.log.Debug("in step", "lead", id, "revision", revision)
 		more, err := r.settle(c, store.Done, time.Time{})

@@ -140,6 +140,11 @@ func (c *connector) withAbilities() connectors.Connector {
 	}
 }
 
+// SharesRecords says whether leads of one address come to have one record.
+func (c *connector) SharesRecords() bool {
+	return slices.ContainsFunc(c.recipe.identity(), func(e *expression) bool { return slices.Contains(e.names, "lead.email") })
+}
+
 // Push brings one record up to date.
 func (c *connector) Push(ctx context.Context, change lead.Change, ref string) (string, error) {
 	result := c.pushAll(ctx, []connectors.Item{{Change: change, Ref: ref}})[0]

@@ -396,58 +396,72 @@ func TestP2AnAddressChangedAfterALostAnswerLeavesOneRecord(t *testing.T) {
 }
 
 func TestP2TwoLeadsOfOneAddressShareARecordUntilTheLastOfThemGoes(t *testing.T) {
-	list := newRemote("list")
-	list.keyed = true
-	w := newWorld(t, list)
-	p := w.start(nil)
-	have := func(emails ...string) {
-		t.Helper()
+	byAddress(t, func(t *testing.T, list *remote) {
+		w := newWorld(t, list)
+		p := w.start(nil)
+		have := func(emails ...string) {
+			t.Helper()
+			p.inStep()
+			list.mu.Lock()
+			defer list.mu.Unlock()
+			var got []string
+			for _, r := range list.records {
+				got = append(got, r.email)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, emails) {
+				t.Errorf("the list has %v, want %v", got, emails)
+			}
+		}
+		first, second, third := p.post(`{"email":"a@example.com"}`), p.post(`{"email":"A@example.com"}`), p.post(`{"email":"a@example.com"}`)
 		p.inStep()
-		list.mu.Lock()
-		defer list.mu.Unlock()
-		var got []string
-		for _, r := range list.records {
-			got = append(got, r.email)
+		p.remove(second)
+		have("a@example.com")
+		p.put(first, `{"email":"moved@example.com"}`)
+		have("a@example.com", "moved@example.com")
+		p.remove(third)
+		have("moved@example.com")
+		p.remove(first)
+		have()
+		if keys := w.redis.Keys(t, "lr:*keys"); len(keys) != 0 {
+			t.Errorf("%v are left", keys)
 		}
-		slices.Sort(got)
-		if !slices.Equal(got, emails) {
-			t.Errorf("the list has %v, want %v", got, emails)
-		}
-	}
-	first, second, third := p.post(`{"email":"a@example.com"}`), p.post(`{"email":"A@example.com"}`), p.post(`{"email":"a@example.com"}`)
-	p.inStep()
-	p.remove(second)
-	have("a@example.com")
-	p.put(first, `{"email":"moved@example.com"}`)
-	have("a@example.com", "moved@example.com")
-	p.remove(third)
-	have("moved@example.com")
-	p.remove(first)
-	have()
-	if keys := w.redis.Keys(t, "lr:*keys"); len(keys) != 0 {
-		t.Errorf("%v are left", keys)
-	}
+	})
 }
 
 func TestP2LeadsThatComeAndGoUnderOneAddressAtOnceEndInWhatIsLeft(t *testing.T) {
-	list := newRemote("list")
-	list.keyed = true
-	w := newWorld(t, list)
-	one, two := w.start(nil), w.start(nil)
-	var group sync.WaitGroup
-	for n := range 12 {
-		group.Go(func() {
-			p := []*process{one, two}[n%2]
-			for range 5 {
-				p.remove(p.post(fmt.Sprintf(`{"email":"a%d@example.com"}`, n/3)))
-			}
-			p.post(fmt.Sprintf(`{"email":"a%d@example.com"}`, n/3))
+	byAddress(t, func(t *testing.T, list *remote) {
+		w := newWorld(t, list)
+		one, two := w.start(nil), w.start(nil)
+		var group sync.WaitGroup
+		for n := range 12 {
+			group.Go(func() {
+				p := []*process{one, two}[n%2]
+				for range 5 {
+					p.remove(p.post(fmt.Sprintf(`{"email":"a%d@example.com"}`, n/3)))
+				}
+				p.post(fmt.Sprintf(`{"email":"a%d@example.com"}`, n/3))
+			})
+		}
+		group.Wait()
+		one.inStep()
+		if len(list.records) != 4 {
+			t.Errorf("the list has %+v, want one record for each of 4 addresses", list.records)
+		}
+	})
+}
+
+// byAddress runs a test on a remote whose key is the address, and on one with ids that has one record for an address.
+func byAddress(t *testing.T, test func(t *testing.T, list *remote)) {
+	for name, set := range map[string]func(*remote){
+		"the key is the address": func(r *remote) { r.keyed = true },
+		"the address has an id":  func(r *remote) { r.shared = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := newRemote("list")
+			set(list)
+			test(t, list)
 		})
-	}
-	group.Wait()
-	one.inStep()
-	if len(list.records) != 4 {
-		t.Errorf("the list has %+v, want one record for each of 4 addresses", list.records)
 	}
 }
 

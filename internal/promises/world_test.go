@@ -333,6 +333,7 @@ type remote struct {
 	event   bool
 	batch   int                       // takes batches of so many, if not 0
 	keyed   bool                      // knows its records by the lead's address
+	shared  bool                      // makes one record of an address, whatever its id; see sharingClient
 	behave  func(c *call) error       // may be nil; see call
 	tune    func(c *worker.Connector) // changes the connector's settings
 	mu      sync.Mutex
@@ -390,6 +391,8 @@ func (r *remote) connector(p *process) worker.Connector {
 		c.Connector = batchClient{base}
 	case r.keyed:
 		c.Connector = keyedClient{base}
+	case r.shared:
+		c.Connector = sharingClient{base}
 	}
 	if r.tune != nil {
 		r.tune(&c)
@@ -446,6 +449,11 @@ func (k keyedClient) Push(ctx context.Context, change lead.Change, ref string) (
 	return key, k.moment(ctx, string(change.Op), change, true)
 }
 
+// sharingClient is of a CRM that has one record for an address, and an id for it: a create adopts what is there.
+type sharingClient struct{ *client }
+
+func (s sharingClient) SharesRecords() bool { return true }
+
 func (c *client) Push(ctx context.Context, change lead.Change, ref string) (string, error) {
 	r := c.remote
 	if err := c.moment(ctx, string(change.Op), change, false); err != nil {
@@ -459,6 +467,9 @@ func (c *client) Push(ctx context.Context, change lead.Change, ref string) (stri
 	case change.Op == lead.Delete:
 		delete(r.records, ref)
 	default:
+		if r.shared {
+			ref = r.adopt(ref, change.Lead)
+		}
 		if ref == "" {
 			r.made++
 			ref = fmt.Sprintf("remote-%d", r.made)
@@ -470,6 +481,20 @@ func (c *client) Push(ctx context.Context, change lead.Change, ref string) (stri
 		return "", err
 	}
 	return ref, nil
+}
+
+// adopt is the record that a CRM which has one for each address writes, "" for a new one: that of the address where the
+// one with the ref is gone or, as no record may take another's address, where there are both.
+func (r *remote) adopt(ref string, l lead.Lead) string {
+	if _, there := r.records[ref]; !there {
+		ref = ""
+	}
+	for other, have := range r.records {
+		if lead.NormalEmail(have.email) == lead.NormalEmail(l.Email) {
+			ref = other
+		}
+	}
+	return ref
 }
 
 func (c *client) Find(ctx context.Context, l lead.Lead) (string, bool, error) {

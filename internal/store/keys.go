@@ -49,6 +49,9 @@ func digest(parts ...string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
+// AddressDigest is the same for two spellings of an address, and tells nothing of it.
+func AddressDigest(address string) string { return emailDigest(address) }
+
 func emailDigest(address string) string { return digest(lead.NormalEmail(address)) }
 
 // emailShard is the shard that knows who owns an address.

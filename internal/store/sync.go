@@ -214,6 +214,47 @@ func (s *Store) LeaveKey(ctx context.Context, name, key, id string) (other strin
 	return other, nil
 }
 
+// maxSharing bounds how many leads of one address are looked at in each shard.
+const maxSharing = 100
+
+// Sharing returns the leads but id that have the address of this AddressDigest, each with the ref of its record at a
+// connector, "" where it has none yet.
+func (s *Store) Sharing(ctx context.Context, name, address, id string) (refs map[string]string, err error) {
+	var having [lead.Shards]*redis.StringSliceCmd
+	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for shard := range having {
+			having[shard] = p.ZRange(ctx, prefixes[shard]+"e:"+address, 0, maxSharing-1)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, wrapRedis(err)
+	}
+	records := map[string]*redis.StringCmd{}
+	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for shard, ids := range having {
+			for _, other := range ids.Val() {
+				if other != id {
+					records[other] = p.HGet(ctx, syncKey(prefixes[shard], other), name)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, wrapRedis(err)
+	}
+	refs = map[string]string{}
+	for other, cmd := range records {
+		record, err := decodeRecord(cmd.Val())
+		if err != nil {
+			return nil, err
+		}
+		refs[other] = record.Ref
+	}
+	return refs, nil
+}
+
 // PushAgain has a lead pushed to a connector once more, whatever a push under way may still report.
 func (s *Store) PushAgain(ctx context.Context, name, id string) error {
 	return s.reopen(ctx, Connector{Name: name}, id, Record{}, 0)
