@@ -67,6 +67,26 @@ func TestP5ARefusedLeadIsVisibleAndTriedAfreshWhenItChangesOrIsReplayed(t *testi
 	}
 }
 
+func TestT21AReplaySendsTheLeadAsItIsNow(t *testing.T) {
+	crm := newRemote("crm")
+	w := newWorld(t, crm)
+	p := w.start(nil)
+	id := p.post(`{"email":"old@example.com"}`)
+	p.inStep()
+	p.put(id, `{"email":"new@example.com"}`)
+	p.inStep()
+	if err := p.store.Replay(context.Background(), "crm", id); err != nil {
+		t.Fatal(err)
+	}
+	p.inStep()
+	if got := crm.callsMade(); len(got) != 3 {
+		t.Errorf("the crm was called %q, want once more for the replay", got)
+	}
+	if got := crm.of(id); len(got) != 1 || got[0].revision != 2 || got[0].email != "new@example.com" {
+		t.Errorf("after the replay the crm has %+v", got)
+	}
+}
+
 func TestP5ALeadThatFailsPastTheHorizonIsParkedWithItsReason(t *testing.T) {
 	crm := newRemote("crm")
 	crm.tune = func(c *worker.Connector) { c.Retry.Horizon = 300 * time.Millisecond }
