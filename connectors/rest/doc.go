@@ -20,14 +20,27 @@
 //	auth: {bearer: "{{ settings.api_key }}"}
 //	fields: [{to: first_name, from: first_name}, {to: last_name, from: last_name}]
 //	verbs:
-//	  check:  {request: GET /v1/me, success: answer.id != nil}
-//	  find:   {request: GET /v1/contacts, query: {external_id: "{{ lead.id }}"}, success: answer.data != nil, ref: "answer.data[0].id"}
-//	  create: {request: POST /v1/contacts, body: {external_id: "{{ lead.id }}", email: "{{ lead.email }}", "...": "{{ fields }}"}, ref: answer.id}
-//	  update: {request: "PATCH /v1/contacts/{{ ref }}", body: {email: "{{ lead.email }}", "...": "{{ fields }}"}, success: answer.id != nil}
-//	  delete: {request: "DELETE /v1/contacts/{{ ref }}"}
+//	  check: {request: GET /v1/me, success: answer.id != nil, example: {id: 1}}
+//	  find:
+//	    request: GET /v1/contacts
+//	    query: {external_id: "{{ lead.id }}"}
+//	    success: answer.data != nil
+//	    ref: answer.data[0].id
+//	    example: {data: [{id: "{{ ref }}"}]}
+//	  create:
+//	    request: POST /v1/contacts
+//	    body: {external_id: "{{ lead.id }}", email: "{{ lead.email }}", "...": "{{ fields }}"}
+//	    ref: answer.id
+//	    example: {id: "{{ ref }}"}
+//	  update:
+//	    request: PATCH /v1/contacts/{{ ref }}
+//	    body: {email: "{{ lead.email }}", "...": "{{ fields }}"}
+//	    success: answer.id != nil
+//	    example: {id: "{{ ref }}"}
+//	  delete: {request: "DELETE /v1/contacts/{{ ref }}", success: status == 204}
 //	errors:
-//	  - {status: 404, verbs: [update, delete], gone: true}
-//	  - {status: 409, exists: answer.id}
+//	  - {status: 404, verbs: [update, delete], gone: true, example: {error: no such contact}}
+//	  - {status: 409, exists: answer.id, example: {id: "{{ ref }}", error: there is one of this address}}
 //
 // # Templates and expressions
 //

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -258,4 +259,19 @@ func TestARecipeWhoseExamplesAreWrongIsNotTried(t *testing.T) {
 	if _, err := conformance.Examine(parse(t, source), conformance.Options{}); err == nil || !strings.Contains(err.Error(), "acme.yaml:15: create: example: is no success") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestTheRecipeInThePackageCommentKeepsEveryPromise: it is what people copy.
+func TestTheRecipeInThePackageCommentKeepsEveryPromise(t *testing.T) {
+	text, err := os.ReadFile("../doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, source, _ := strings.Cut(string(text), "//	name: acme\n")
+	source, _, _ = strings.Cut("name: acme\n"+source, "//\n")
+	recipe, err := rest.Parse("doc.go", []byte(strings.ReplaceAll(source, "//	", "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conformance.Run(t, recipe, conformance.Options{})
 }
