@@ -29,7 +29,8 @@ type Kind struct {
 	Limits   Limits // the vendor's, where they do not follow from the settings
 	MaxBatch int    // the most leads in one call; 0 or 1: one
 
-	// Resolve is set for a kind whose settings say what it is. It returns that kind, and the settings that are its own.
+	// Resolve is set for a kind that is read when it is used, or whose settings say what it is. It returns that kind, and
+	// the settings that are its own.
 	Resolve func(settings map[string]any) (Kind, map[string]any, error)
 
 	open func(settings map[string]any, env Env) (Connector, error)

@@ -31,7 +31,7 @@ func connectorsCommand() *cobra.Command {
   leadrelay connectors conformance acme.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			kinds := all.Kinds()
+			kinds := all.Whole()
 			if asJSON {
 				descriptions := []description{}
 				for _, kind := range kinds {
@@ -90,7 +90,7 @@ func describeCommand() *cobra.Command {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			for _, kind := range all.Kinds() {
+			for _, kind := range all.Whole() {
 				names = append(names, kind.Name)
 			}
 			return names, cobra.ShellCompDirectiveDefault
@@ -114,7 +114,7 @@ func describeCommand() *cobra.Command {
 // kindOf finds a kind by its name or, where that is none, by its recipe's path, which is then returned.
 func kindOf(nameOrPath string) (kind connectors.Kind, recipe string, err error) {
 	var names []string
-	for _, kind := range all.Kinds() {
+	for _, kind := range all.Whole() {
 		if kind.Name == nameOrPath {
 			return kind, "", nil
 		}

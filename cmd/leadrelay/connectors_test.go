@@ -52,7 +52,7 @@ func TestConnectorsListsEveryKind(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("%d %s", code, errs)
 	}
-	for _, kind := range all.Kinds() {
+	for _, kind := range all.Whole() {
 		line := regexp.MustCompile(`(?m)^` + kind.Name + `  +` + regexp.QuoteMeta(kind.Title) + `  +\S+ +\S+ +` + regexp.QuoteMeta(kind.Docs) + `$`)
 		if kind.Title == "" || !strings.HasPrefix(kind.Docs, "https://") || !line.MatchString(out) {
 			t.Errorf("%s: %q, %q", kind.Name, kind.Title, kind.Docs)
@@ -65,13 +65,13 @@ func TestConnectorsListsEveryKind(t *testing.T) {
 	}
 	code, out, errs = outcome("connectors", "--json")
 	var listed []description
-	if err := json.Unmarshal([]byte(out), &listed); code != 0 || err != nil || len(listed) != len(all.Kinds()) {
+	if err := json.Unmarshal([]byte(out), &listed); code != 0 || err != nil || len(listed) != len(all.Whole()) {
 		t.Errorf("%d %s %v", code, errs, err)
 	}
 }
 
 func TestEverySettingIsExplained(t *testing.T) {
-	for _, kind := range all.Kinds() {
+	for _, kind := range all.Whole() {
 		for _, s := range describe(kind).Settings {
 			if s.Help == "" {
 				t.Errorf("%s: %s has no help", kind.Name, s.Name)
@@ -131,7 +131,7 @@ func TestWhatDescribePrintsLoads(t *testing.T) {
 	}
 	choices := map[string]string{"salesforce": "client_secret"} // or a private key
 	names := []string{recipeFile(t, acme)}
-	for _, kind := range all.Kinds() {
+	for _, kind := range all.Whole() {
 		names = append(names, kind.Name)
 	}
 	for _, name := range names {

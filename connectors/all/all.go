@@ -18,7 +18,21 @@ import (
 	"github.com/leadrelay/leadrelay/connectors/xlsx"
 )
 
-// Kinds lists every kind of connector, by name.
+// Whole lists every kind of connector, by name, with its settings and fields.
+func Whole() []connectors.Kind {
+	kinds := Kinds()
+	for i, kind := range kinds {
+		if kind.Resolve == nil {
+			continue
+		}
+		if whole, _, err := kind.Resolve(nil); err == nil { // else only settings say what it is
+			kinds[i] = whole
+		}
+	}
+	return kinds
+}
+
+// Kinds lists every kind of connector, by name; those of recipes are resolved when they are used.
 func Kinds() []connectors.Kind {
 	kinds := append([]connectors.Kind{
 		csv.Kind,

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -20,7 +21,7 @@ import (
 //go:embed recipe.schema.json
 var Schema []byte
 
-var schema = func() *jsonschema.Schema {
+var schema = sync.OnceValue(func() *jsonschema.Schema {
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
 	if err != nil {
 		panic(err)
@@ -30,7 +31,7 @@ var schema = func() *jsonschema.Schema {
 		panic(err)
 	}
 	return compiler.MustCompile("recipe.schema.json")
-}()
+})
 
 // shape holds a recipe to the schema.
 func (p *reader) shape(top *yaml.Node) {
@@ -39,7 +40,7 @@ func (p *reader) shape(top *yaml.Node) {
 		p.problem(top, "%v", err)
 		return
 	}
-	err := schema.Validate(value)
+	err := schema().Validate(value)
 	if err == nil {
 		return
 	}

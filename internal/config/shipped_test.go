@@ -114,7 +114,7 @@ func TestShippedExamplesWork(t *testing.T) {
 	for _, connector := range c.Connectors {
 		types = append(types, connector.Type)
 	}
-	for _, kind := range all.Kinds() {
+	for _, kind := range all.Whole() {
 		example := kind.Name
 		if kind.Resolve != nil {
 			example = "acme" // is what its recipe is
@@ -151,7 +151,7 @@ func TestShippedFileNamesEverySetting(t *testing.T) {
 	names("retry", connectors.KeysOf(reflect.TypeFor[config.Retry]()))
 	names("breaker", connectors.KeysOf(reflect.TypeFor[config.Breaker]()))
 	names("limits", []string{"rate", "per", "concurrency"})
-	for _, kind := range all.Kinds() {
+	for _, kind := range all.Whole() {
 		if !isRecipe(kind) {
 			names(kind.Name, connectors.KeysOf(reflect.TypeOf(kind.Settings)))
 		}
