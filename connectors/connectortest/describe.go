@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi2"
@@ -26,18 +27,32 @@ type Description struct {
 	routers []routers.Router
 }
 
-// Describe reads a vendor's OpenAPI 3 or Swagger 2 files, JSON or YAML, from below SpecDir. Some take a while:
-// read them once per test, not once per vendor.
+// described are the files that were read: some take a while.
+var described struct {
+	sync.Mutex
+	routers map[string]routers.Router
+}
+
+// Describe reads a vendor's OpenAPI 3 or Swagger 2 files, JSON or YAML, from below SpecDir, each once.
 func Describe(t testing.TB, files ...string) *Description {
 	t.Helper()
 	dir := SpecDir(t)
 	d := &Description{}
+	described.Lock()
+	defer described.Unlock()
 	for _, file := range files {
-		router, err := readDescription(filepath.Join(dir, filepath.FromSlash(file)))
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
+		path := filepath.Join(dir, filepath.FromSlash(file))
+		if described.routers[path] == nil {
+			router, err := readDescription(path)
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			if described.routers == nil {
+				described.routers = map[string]routers.Router{}
+			}
+			described.routers[path] = router
 		}
-		d.routers = append(d.routers, router)
+		d.routers = append(d.routers, described.routers[path])
 	}
 	return d
 }
