@@ -19,6 +19,9 @@
 //	      - {to: FNAME, from: first_name}
 //	      - {to: LNAME, from: last_name}
 //
+// This is code and no recipe: what a change of address takes depends on the status that the old member and the new one
+// have, step by step, so that nobody is subscribed unasked; a recipe's requests follow no such state.
+//
 // A member is keyed by the MD5 hash of the lower-cased address, so two leads of one address share a member.
 // Merge fields get texts: what the lead lacks is sent as "" and thereby cleared, a list is joined with commas.
 // Only a custom field that is an object goes out as one, as address fields need it. A text that is longer than
