@@ -53,10 +53,14 @@ func (c *connector) begin(item connectors.Item) *task {
 	verbs := c.recipe.verbs
 	if item.Change.Op == lead.Delete {
 		t.env = c.environment(item.Change, item.Ref, nil)
+		if t.ref == "" && t.env["key"] == l.ID {
+			// Nobody needs to remember a key that is the lead's id: an upsert whose answer was lost may have used it.
+			t.setRef(l.ID)
+		}
 		switch {
 		case c.recipe.Event:
 			t.verb = verbs[remove]
-		case item.Ref == "": // no request ever went out for the lead
+		case t.ref == "": // no request ever went out for the lead
 		case c.given.values[onDelete] == erase && l.Email == "":
 			// Only who is deleted is erased: a lead that the filter leaves out now may come back.
 			t.verb = verbs[erase]

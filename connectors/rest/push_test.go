@@ -344,6 +344,23 @@ func TestABatchOfDifferentChangesGoesVerbByVerb(t *testing.T) {
 		`DELETE /people?id%5B%5D=lead_2&id%5B%5D=lead_4`, `DELETE /people?id%5B%5D=lead_5`)
 }
 
+func TestADeleteAfterALostUpsertGoesByTheLeadsIDWhereThatIsTheKey(t *testing.T) {
+	recipe := top + `
+key: lead.id
+verbs:
+  check: {request: GET /me}
+  upsert: {request: "PUT /people/{{ key }}", body: {}}
+  delete: {request: "DELETE /people/{{ ref }}"}
+`
+	v := newVendor(t, says{}, says{status: 204})
+	c := open(t, v, recipe, nil)
+	_, err := push(c, lead.Create, "1", "")
+	wantFault(t, err, connectors.Unknown, "no whole answer")
+	ref, err := push(c, lead.Delete, "1", "")
+	wantRef(t, "", ref, err)
+	v.wants(`PUT /people/lead_1 {}`, `DELETE /people/lead_1`)
+}
+
 func TestARecordWhoseKeyChangesIsMoved(t *testing.T) {
 	byAddress := strings.Replace(strings.Replace(many, "key: lead.id", "key: sha256(normal_email(lead.email))", 1), `key: "{{ lead.id }}"`, `key: "{{ key }}"`, 1)
 	byAddress = strings.Replace(byAddress, "results: {from: answer.done, key: result.key}", "results: {from: answer.done}", 1)

@@ -134,11 +134,11 @@ func (r *round) disturbOnce(what string, dice *rand.Rand, over <-chan struct{}, 
 	case "forget scripts":
 		r.redis.ScriptFlush(ctx)
 	case "lose jobs":
-		for _, name := range []string{"hook", "list", "tab", "file"} {
+		for _, name := range append([]string{"file"}, remotes...) {
 			r.redis.Del(ctx, "asynq:{"+name+"}:pending")
 		}
 	case "outage":
-		r.troubles[[]string{"hook", "list", "tab"}[which%3]].breakDown(3 * down)
+		r.troubles[remotes[which%len(remotes)]].breakDown(3 * down)
 	case "lock file":
 		lock := flock.New(r.file + ".lock")
 		if ok, _ := lock.TryLock(); ok {

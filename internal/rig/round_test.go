@@ -76,6 +76,8 @@ type round struct {
 	hook      *webhook
 	list      *mailchimp
 	tab       *sheets
+	people    *pipedrive
+	org       *salesforce
 	file      string
 	troubles  map[string]*trouble
 	receivers []*httptest.Server
@@ -86,6 +88,9 @@ type round struct {
 	failedMu sync.Mutex
 	failures []string
 }
+
+// remotes names the connectors that are over HTTP, in the order of round.receivers.
+var remotes = []string{"hook", "list", "tab", "people", "org"}
 
 const signingSecret = "whsec_czNjcjN0LXMxZ24xbmctazN5LXRoYXQtbXVzdC1ub3Qtc2hvdw=="
 
@@ -173,17 +178,14 @@ func (r *round) startRemotes() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.hook, r.list, r.tab = newWebhook(key), newMailchimp(), newSheets()
+	r.hook, r.list, r.tab, r.people, r.org = newWebhook(key), newMailchimp(), newSheets(), newPipedrive(), newSalesforce(r.dice(20))
 	r.file = filepath.Join(r.dir, "leads.csv")
 	// echo repeats an address out of a request, as vendors' errors do.
 	address := regexp.MustCompile(marker + `[^"@]*@people\.example`)
-	for i, remote := range []struct {
-		name    string
-		handler http.Handler
-	}{{"hook", r.hook}, {"list", r.list}, {"tab", r.tab}} {
-		tr := newTrouble(remote.handler, r.dice(uint64(10+i)), r.faults)
+	for i, handler := range []http.Handler{r.hook, r.list, r.tab, r.people, r.org} {
+		tr := newTrouble(handler, r.dice(uint64(10+i)), r.faults)
 		tr.echo = func(body []byte) string { return string(address.Find(body)) }
-		r.troubles[remote.name] = tr
+		r.troubles[remotes[i]] = tr
 		server := httptest.NewServer(tr)
 		server.Config.ErrorLog = nil
 		r.receivers = append(r.receivers, server)
@@ -209,6 +211,7 @@ func (r *round) startProcesses() {
 	const urlSecret = "u71-5ecre7-that-must-not-show"
 	r.secrets = map[string]string{
 		"the API key": apiKey, "Mailchimp's key": mailchimpKey, "Google's token": googleToken, "Google's key": private,
+		"Pipedrive's token": pipedriveToken, "Salesforce's secret": salesforceSecret, "Salesforce's token": salesforceToken,
 		"the webhook's signing secret": strings.TrimPrefix(signingSecret, "whsec_"), "the webhook's URL": urlSecret,
 	}
 	config := fmt.Sprintf(`
@@ -239,8 +242,23 @@ connectors:
     settings: {path: %[13]s}
     retry: *retry
     breaker: *breaker
+  - name: people
+    type: pipedrive
+    settings: {company: rig, api_token: %[14]s, lead_id_field: %[15]s, daily_tokens: 1000000000, reserve: 0, base_url: "%[16]s", timeout: %[7]s}
+    fields: [{to: name, from: name}, {to: custom_fields.%[17]s, from: note}]
+    limits: {rate: 1000, per: 1s}
+    retry: *retry
+    breaker: *breaker
+  - name: org
+    type: salesforce
+    settings: {my_domain: rig, client_id: %[18]s, client_secret: %[19]s, external_id: %[20]s, reserve: 0, base_url: "%[21]s", timeout: %[7]s}
+    limits: {rate: 1000, per: 1s}
+    retry: *retry
+    breaker: *breaker
 `, redistest.Section(r.topology.Options()), r.dir, apiKey, r.receivers[0].URL, urlSecret, signingSecret, timeout,
-		mailchimpKey, audience, r.receivers[1].URL, spreadsheetID, r.receivers[2].URL, r.file)
+		mailchimpKey, audience, r.receivers[1].URL, spreadsheetID, r.receivers[2].URL, r.file,
+		pipedriveToken, leadIDField, r.receivers[3].URL, noteField,
+		salesforceID, salesforceSecret, externalID, r.receivers[4].URL)
 	path := filepath.Join(r.dir, "config.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -338,6 +356,7 @@ func (r *round) heal() {
 	for _, tr := range r.troubles {
 		tr.calm.Store(true)
 	}
+	r.org.well.Store(true)
 	if err := r.topology.Heal(); err != nil {
 		r.failed("%v", err)
 	}
@@ -355,10 +374,10 @@ func (r *round) tell(what string) {
 	c.mu.Lock()
 	live := len(c.live)
 	c.mu.Unlock()
-	var remotes []string
-	for _, name := range []string{"hook", "list", "tab"} {
+	var counts []string
+	for _, name := range remotes {
 		requests, faults := r.troubles[name].count()
-		remotes = append(remotes, fmt.Sprintf("%s %d/%d", name, requests, faults))
+		counts = append(counts, fmt.Sprintf("%s %d/%d", name, requests, faults))
 	}
 	behind, parked, err := r.behind()
 	standing := fmt.Sprintf("behind %v parked %v", behind, parked)
@@ -367,7 +386,7 @@ func (r *round) tell(what string) {
 	}
 	r.t.Logf("%3.0fs %s: created %d updated %d deleted %d live %d, asked again %d, 503s %d; requests/faults: %s; %s",
 		time.Since(r.began).Seconds(), what, c.created.Load(), c.updated.Load(), c.deleted.Load(), live,
-		c.repeated.Load(), c.unavailable.Load(), strings.Join(remotes, ", "), standing)
+		c.repeated.Load(), c.unavailable.Load(), strings.Join(counts, ", "), standing)
 }
 
 var gauge = regexp.MustCompile(`(?m)^leadrelay_(backlog|parked)\{connector="\w+"\} (\S+)$`)
@@ -380,8 +399,8 @@ func (r *round) behind() (backlog, parked float64, err error) {
 			continue
 		}
 		lines := gauge.FindAllSubmatch(text, -1)
-		if len(lines) != 8 {
-			err = fmt.Errorf("%d of 8 gauges", len(lines))
+		if want := 2 * (len(remotes) + 1); len(lines) != want {
+			err = fmt.Errorf("%d of %d gauges", len(lines), want)
 			continue
 		}
 		for _, m := range lines {
@@ -437,6 +456,8 @@ func (r *round) compare() (problems []string) {
 	add(r.hook.compare(leads))
 	add(r.list.compare(leads))
 	add(r.tab.compare(leads))
+	add(r.people.compare(leads))
+	add(r.org.compare(leads))
 	add(compareFile(r.file, leads))
 	add(r.compareFront(leads))
 	all, err := everything(r.redis, "*")

@@ -314,23 +314,29 @@ func compareRows(what string, rows [][]string, leads []*lead) (problems []string
 			problem("row %d holds %v and no lead_id", i+2, p)
 		}
 	}
+	return append(problems, comparePeople(what, found, leads)...)
+}
+
+// comparePeople says which records, by their lead's id, are not the accepted leads.
+func comparePeople(what string, found map[string][]person, leads []*lead) (problems []string) {
+	problem := func(format string, args ...any) { problems = append(problems, what+": "+fmt.Sprintf(format, args...)) }
 	for _, l := range leads {
 		has := found[l.id]
 		delete(found, l.id)
 		switch {
 		case l.deleted && len(has) > 0:
-			problem("%s has a row and was deleted: undead", l.id)
+			problem("%s has a record and was deleted: undead", l.id)
 		case l.deleted:
 		case len(has) == 0:
-			problem("%s (revision %d) has no row: lost", l.id, l.revision)
+			problem("%s (revision %d) has no record: lost", l.id, l.revision)
 		case len(has) > 1:
-			problem("%s has %d rows: doubled", l.id, len(has))
+			problem("%s has %d records: doubled", l.id, len(has))
 		case has[0] != l.person:
 			problem("%s is %v, accepted was %v: stale", l.id, has[0], l.person)
 		}
 	}
 	for id := range found {
-		problem("%s has a row and was never accepted", id)
+		problem("%s has a record and was never accepted", id)
 	}
 	return problems
 }

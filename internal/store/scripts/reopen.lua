@@ -12,13 +12,17 @@ if not doc then
 else
   local wanted = leading_number(doc)
   local record = call('HGET', p .. 's:' .. id, c) or ARGV[6]
-  local known = cjson.decode(string.match(record, '^%d+ (.*)$'))
+  local text = string.match(record, '^%d+ (.*)$')
+  local known = cjson.decode(text)
+  -- The late push may have left a record without telling its ref.
+  if cjson.decode(string.match(ARGV[6], '^%d+ (.*)$')).s then known.s = true end
   if ARGV[8] ~= '' and known.r ~= ARGV[8] then
     -- A second record: it is taken away with the next push.
     known.k = known.k or {}
     known.k[#known.k + 1] = ARGV[8]
   end
-  call('HSET', p .. 's:' .. id, c, math.min(leading_number(record), wanted - 1) .. ' ' .. cjson.encode(known))
+  if next(known) then text = cjson.encode(known) end -- one without members would become a list in-process
+  call('HSET', p .. 's:' .. id, c, math.min(leading_number(record), wanted - 1) .. ' ' .. text)
 end
 -- Whoever is pushing it now may be overtaken by that late write, so its outcome must not count either.
 call('HDEL', p .. 'f:' .. c, id)
