@@ -440,6 +440,9 @@ func (r *runner) afterSettle(c *store.Claim, more bool, err error, called bool) 
 		return
 	}
 	r.drop(c)
+	if err != nil && !errors.Is(err, store.ErrFenceLost) && called && !r.Event {
+		go r.makeGood(c) // the fence may have been lost meanwhile
+	}
 	if !errors.Is(err, store.ErrFenceLost) {
 		return
 	}
@@ -450,6 +453,16 @@ func (r *runner) afterSettle(c *store.Claim, more bool, err error, called bool) 
 	r.log.Warn("a push outlived its fence; its lead is pushed again", "lead", c.Change.Lead.ID)
 	if err := r.retryRedis(func(ctx context.Context) error { return r.store.Reopen(ctx, c) }); err != nil {
 		r.log.Error("cannot make good a late push", "lead", c.Change.Lead.ID, "error", err)
+	}
+}
+
+// makeGood has a lead pushed again whose outcome could not be recorded, as soon as Redis is there.
+func (r *runner) makeGood(c *store.Claim) {
+	for {
+		err := r.retryRedis(func(ctx context.Context) error { return r.store.Reopen(ctx, c) })
+		if err == nil || r.base.Err() != nil {
+			return
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func TestP3ALatePushThatMayHaveLeftARecordIsRemembered(t *testing.T) {
 		p, l := s.accepted()
 		s.handBack(p, s.claim(p, l, "1", time.Minute))
 		late, other := s.claim(p, l, "2", 0), s.claim(p, l, "3", time.Minute)
-		late.Record.Sent = true
+		late.Record.Sent, late.Record.Tried = true, []string{"old key", "key"}
 		if _, err := p.Settle(s.t.Context(), late, store.Later, p.Now(), 0); !errors.Is(err, store.ErrFenceLost) {
 			s.t.Fatalf("a late outcome: %v", err)
 		}
@@ -64,8 +65,8 @@ func TestP3ALatePushThatMayHaveLeftARecordIsRemembered(t *testing.T) {
 		if _, err := p.Settle(s.t.Context(), other, store.Done, time.Time{}, 0); !errors.Is(err, store.ErrFenceLost) {
 			s.t.Fatalf("an outcome that the late push may have overtaken: %v", err)
 		}
-		if next := s.claim(p, l, "4", time.Minute); !next.Record.Sent {
-			s.t.Error("the call that may have reached the remote is forgotten")
+		if next := s.claim(p, l, "4", time.Minute); !next.Record.Sent || !slices.Equal(next.Record.Tried, late.Record.Tried) {
+			s.t.Errorf("of the call that may have reached the remote is known: %+v", next.Record)
 		}
 	})
 }

@@ -14,12 +14,19 @@ else
   local record = call('HGET', p .. 's:' .. id, c) or ARGV[6]
   local text = string.match(record, '^%d+ (.*)$')
   local known = cjson.decode(text)
-  -- The late push may have left a record without telling its ref.
-  if cjson.decode(string.match(ARGV[6], '^%d+ (.*)$')).s then known.s = true end
-  if ARGV[8] ~= '' and known.r ~= ARGV[8] then
-    -- A second record: it is taken away with the next push.
-    known.k = known.k or {}
-    known.k[#known.k + 1] = ARGV[8]
+  -- The late push may have left a record without telling its ref, under the key that it used, or a second one. What is
+  -- not this lead's any more is taken away with the next push.
+  local late = cjson.decode(string.match(ARGV[6], '^%d+ (.*)$'))
+  if late.s then known.s = true end
+  local left = late.k or {}
+  left[#left + 1] = ARGV[8]
+  for _, key in ipairs(left) do
+    local is_known = key == '' or key == known.r
+    for _, tried in ipairs(known.k or {}) do is_known = is_known or tried == key end
+    if not is_known then
+      known.k = known.k or {}
+      known.k[#known.k + 1] = key
+    end
   end
   if next(known) then text = cjson.encode(known) end -- one without members would become a list in-process
   call('HSET', p .. 's:' .. id, c, math.min(leading_number(record), wanted - 1) .. ' ' .. text)
