@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/leadrelay/leadrelay/connectors"
@@ -38,11 +36,8 @@ var Kind = func() connectors.Kind {
 
 func open(s Settings, env connectors.Env) (connectors.Connector, error) {
 	var problems []error
-	switch {
-	case s.Path == "":
-		problems = append(problems, errors.New("path: required"))
-	case os.IsPathSeparator(s.Path[len(s.Path)-1]):
-		problems = append(problems, errors.New("path: must name a file, not a folder"))
+	if err := lockedfile.CheckPath(s.Path); err != nil {
+		problems = append(problems, err)
 	}
 	if len(s.Delimiter) != 1 || !strings.Contains(",;|\t", s.Delimiter) {
 		problems = append(problems, errors.New(`delimiter: must be ",", ";", "|" or a tab ("\t")`))
@@ -60,24 +55,19 @@ func open(s Settings, env connectors.Env) (connectors.Connector, error) {
 	return &connector{
 		file:   file{File: lockedfile.New(s.Path), columns: columns, comma: s.Delimiter[0], bom: s.BOM},
 		fields: env.Fields,
-		scope:  "csv:" + filepath.Clean(s.Path),
 	}, nil
 }
 
 type connector struct {
 	file   file
 	fields connectors.Mapping
-	scope  string
 }
 
 // Key is the lead's id: it locates the row.
 func (c *connector) Key(l lead.Lead) string { return l.ID }
 
-// Limits let one worker write at a time, for whichever connector to the file: the others would only wait for the
-// lock, which ends in a timeout where waiting for a permit does not.
-func (c *connector) Limits() connectors.Limits {
-	return connectors.Limits{Scope: c.scope, Concurrency: 1}
-}
+// Limits are those of the file.
+func (c *connector) Limits() connectors.Limits { return c.file.Limits("csv") }
 
 // maxBatch is as many as one rewrite of the file should be worth to all of them.
 const maxBatch = 1000

@@ -6,16 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-
-	"github.com/gofrs/flock"
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/connectors/connectortest"
@@ -69,52 +64,23 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// local is how the kit sees the file.
+var local = connectortest.File{
+	Kind:    Kind,
+	Name:    "leads.csv",
+	Records: func(path string) []connectortest.Record { return spreadsheet{path}.Records() },
+	Other:   map[string]any{"delimiter": ";"},
+	Room:    func(size int) []int { return []int{size, size + 40, size + 5} },
+}
+
+func TestFile(t *testing.T) { connectortest.RunFile(t, local) }
+
+var newPath, wantFault, push = local.NewPath, local.WantFault, connectortest.PushAll
+
 // sheetOf opens a connector to path; settings beside path and columns beside lead_id are optional.
 func sheetOf(t testing.TB, path string, settings map[string]any, columns ...string) *connector {
 	t.Helper()
-	rules := Kind.Fields
-	if columns != nil {
-		rules = nil
-		for _, name := range columns {
-			rules = append(rules, connectors.FieldRule{To: name, From: name})
-		}
-	}
-	mapping, err := connectors.NewMapping(rules)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]any{"path": path}
-	maps.Copy(all, settings)
-	c, err := Kind.Open(all, connectors.Env{Name: "sheet", Fields: mapping})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.(*connector)
-}
-
-func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "leads.csv") }
-
-// temporary is where an unfinished file is.
-func temporary(path string) string {
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
-}
-
-func missing(path string) bool {
-	_, err := os.Lstat(path)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-func push(t testing.TB, c *connector, changes ...lead.Change) {
-	t.Helper()
-	items := make([]connectors.Item, len(changes))
-	for i := range changes {
-		items[i].Change = changes[i]
-	}
-	for i, result := range c.PushBatch(context.Background(), items) {
-		if result.Err != nil {
-			t.Fatalf("item %d: %v", i, result.Err)
-		}
-	}
+	return local.Open(t, path, settings, columns...).(*connector)
 }
 
 func create(i int) lead.Change { return connectortest.Created(connectortest.Sample(i)) }
@@ -147,27 +113,8 @@ func wantFile(t testing.TB, path, want string) {
 	}
 }
 
-// ids lists the lead ids in a file's rows, in order.
-func ids(t testing.TB, path string) (all []string) {
-	t.Helper()
-	for _, record := range (spreadsheet{path}).Records() {
-		all = append(all, record.Key)
-	}
-	return all
-}
-
-func wantFault(t testing.TB, err error, want connectors.Fault, text string) {
-	t.Helper()
-	if err == nil {
-		t.Fatalf("no error, want a %v fault", want)
-	}
-	if got, _ := connectors.FaultOf(err); got != want || !strings.Contains(err.Error(), text) || !strings.HasPrefix(err.Error(), "csv: ") {
-		t.Fatalf("got a %v fault %q, want a %v fault with %q", got, err, want, text)
-	}
-}
-
 func TestFileAsAPersonFindsIt(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "folder", "leads.csv")
+	path := newPath(t)
 	c := sheetOf(t, path, nil)
 	l := connectortest.Sample(1)
 	l.Name, l.Note = "Zoë, \"Zee\"", "one\r\ntwo\x00\x07"
@@ -177,16 +124,6 @@ func TestFileAsAPersonFindsIt(t *testing.T) {
 	}
 	wantFile(t, path, "\uFEFFlead_id,name,email,source,note,created_at,updated_at\n"+
 		id(1)+",\"Zoë, \"\"Zee\"\"\",zenobia.quillfeather1@example.com,website,\"one\ntwo\",2026-03-14T15:09:26Z,2026-03-14T15:09:26Z\n")
-	for name, want := range map[string]fs.FileMode{path: 0o600, path + ".lock": 0o600, filepath.Dir(path): 0o700, filepath.Dir(filepath.Dir(path)): 0o700} {
-		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, want)
-		}
-	}
-	push(t, c, remove(1))
-	entries, _ := os.ReadDir(filepath.Dir(path))
-	if len(entries) != 2 {
-		t.Errorf("the folder holds %v, want the file and its lock", entries)
-	}
 }
 
 func TestSettingsShapeANewFile(t *testing.T) {
@@ -231,25 +168,6 @@ func stat(t testing.TB, path string) fs.FileInfo {
 	return info
 }
 
-func TestDeletesAloneMakeNoFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "leads.csv")
-	push(t, sheetOf(t, path, nil), remove(1))
-	if _, err := os.Stat(filepath.Dir(path)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %v, want no folder", err)
-	}
-}
-
-func TestUnfinishedFileOfTheFirstWriteGoesWithTheLeadsDelete(t *testing.T) {
-	path := newPath(t)
-	write(t, temporary(path), "everybody's data")
-	push(t, sheetOf(t, path, nil), remove(1))
-	for _, name := range []string{path, temporary(path)} {
-		if !missing(name) {
-			t.Errorf("%s is there", name)
-		}
-	}
-}
-
 func TestNewLeadsAreAppendedAndOthersRewritten(t *testing.T) {
 	path := newPath(t)
 	c := sheetOf(t, path, nil)
@@ -264,7 +182,7 @@ func TestNewLeadsAreAppendedAndOthersRewritten(t *testing.T) {
 	if os.SameFile(first, stat(t, path)) {
 		t.Error("an update was not written to a file of its own")
 	}
-	if got, want := ids(t, path), []string{id(1), id(2), id(4), id(5)}; !slices.Equal(got, want) {
+	if got, want := local.IDs(path), []string{id(1), id(2), id(4), id(5)}; !slices.Equal(got, want) {
 		t.Errorf("got the leads %v, want %v", got, want)
 	}
 }
@@ -355,7 +273,7 @@ func TestEditorThatSavesByRenamingIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	push(t, c, create(2), create(3))
-	if got, want := ids(t, path), []string{id(1), id(3), id(2)}; !slices.Equal(got, want) {
+	if got, want := local.IDs(path), []string{id(1), id(3), id(2)}; !slices.Equal(got, want) {
 		t.Errorf("got the leads %v, want %v", got, want)
 	}
 	// And a file that is gone is made anew.
@@ -363,7 +281,7 @@ func TestEditorThatSavesByRenamingIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	push(t, c, create(4))
-	if got := ids(t, path); !slices.Equal(got, []string{id(4)}) {
+	if got := local.IDs(path); !slices.Equal(got, []string{id(4)}) {
 		t.Errorf("got the leads %v, want the new one", got)
 	}
 }
@@ -382,7 +300,7 @@ func TestFileInTheMiddleOfBeingSavedIsLeftForTheNextAttempt(t *testing.T) {
 		wantFault(t, err, connectors.Remote, "another program changed the file")
 		wantFile(t, path, saving)
 		push(t, c, create(3))
-		if got := ids(t, path); !slices.Contains(got, id(3)) {
+		if got := local.IDs(path); !slices.Contains(got, id(3)) {
 			t.Errorf("the next attempt left %v", got)
 		}
 	}
@@ -419,31 +337,6 @@ func TestEmptyFileGetsItsHeaderAndKeepsItsMode(t *testing.T) {
 	}
 }
 
-func TestSymbolicLinkIsFollowed(t *testing.T) {
-	folder := t.TempDir()
-	os.MkdirAll(filepath.Join(folder, "real", "deep"), 0o700)
-	os.Symlink(filepath.Join("real", "deep"), filepath.Join(folder, "dir"))
-	os.Symlink(filepath.Join("..", "leads.csv"), filepath.Join(folder, "real", "deep", "link.csv"))
-	target := filepath.Join(folder, "real", "leads.csv")
-	link := filepath.Join(folder, "dir", "link.csv")
-	c := sheetOf(t, link, nil, "source")
-	push(t, c, create(1)) // the link dangles
-	push(t, c, update(1), create(2))
-	push(t, c, remove(2))
-	if got := ids(t, target); !slices.Equal(got, []string{id(1)}) {
-		t.Errorf("the link's target holds %v", got)
-	}
-	if info, err := os.Lstat(filepath.Join(folder, "real", "deep", "link.csv")); err != nil || info.Mode()&fs.ModeSymlink == 0 {
-		t.Error("the link was replaced")
-	}
-	if _, err := os.Stat(target + ".lock"); err != nil {
-		t.Errorf("the lock is not beside the target: %v", err)
-	}
-	if err := c.Check(context.Background()); err != nil {
-		t.Error(err)
-	}
-}
-
 // Whose fault it is.
 
 func TestFilesThatAreNotOursAreNeverWritten(t *testing.T) {
@@ -462,27 +355,6 @@ func TestFilesThatAreNotOursAreNeverWritten(t *testing.T) {
 			wantFault(t, err, connectors.Setup, test.want)
 			wantFile(t, path, test.content)
 		})
-	}
-}
-
-func TestPathsThatAreNoFiles(t *testing.T) {
-	folder := t.TempDir()
-	write(t, filepath.Join(folder, "file"), "lead_id\n")
-	os.Symlink("loop", filepath.Join(folder, "loop"))
-	for path, want := range map[string]string{
-		folder:                               "is a directory",
-		filepath.Join(folder, "file", "x"):   "not a directory",
-		filepath.Join(folder, "loop"):        "too many",
-		filepath.Join(folder, "\x00invalid"): "invalid",
-	} {
-		c := sheetOf(t, path, nil)
-		_, err := c.Push(context.Background(), create(1), "")
-		if want != "invalid" {
-			wantFault(t, err, connectors.Setup, want)
-			wantFault(t, c.Check(context.Background()), connectors.Setup, want)
-		} else if err == nil {
-			t.Error("a path with a NUL was written")
-		}
 	}
 }
 
@@ -528,118 +400,12 @@ func TestOneBadItemFailsAlone(t *testing.T) {
 	if results[1].Err != nil || results[1].Ref != good.ID || results[2].Err != nil {
 		t.Errorf("got %+v", results)
 	}
-	if got := ids(t, path); !slices.Equal(got, []string{good.ID}) {
+	if got := local.IDs(path); !slices.Equal(got, []string{good.ID}) {
 		t.Errorf("the file holds %v", got)
 	}
 }
 
-func TestLockHeldByAnotherIsWaitedForUntilTheDeadline(t *testing.T) {
-	path := newPath(t)
-	c := sheetOf(t, path, nil)
-	push(t, c, create(1))
-	release := lockFile(t, path)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() {
-		_, err := c.Push(ctx, create(2), "")
-		done <- err
-	}()
-	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want the context's error", err)
-	}
-	go func() {
-		_, err := c.Push(context.Background(), create(2), "")
-		done <- err
-	}()
-	release()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if got := ids(t, path); !slices.Equal(got, []string{id(1), id(2)}) {
-		t.Errorf("the file holds %v", got)
-	}
-}
-
-// outrun is a context that is over as soon as the lock is taken, as after a long pause of the process.
-type outrun struct {
-	context.Context
-	path string
-}
-
-func (o outrun) Err() error {
-	if missing(o.path + ".lock") {
-		return nil
-	}
-	return context.DeadlineExceeded
-}
-
-func TestPushThatIsOverdueWhenItGetsTheLockWritesNothing(t *testing.T) {
-	path := newPath(t)
-	_, err := sheetOf(t, path, nil).Push(outrun{context.Background(), path}, create(1), "")
-	if !errors.Is(err, context.DeadlineExceeded) || !missing(path) {
-		t.Errorf("got %v; the file is missing: %v", err, missing(path))
-	}
-}
-
-func TestConnectorsToOneFileTakeTurns(t *testing.T) {
-	one, other := sheetOf(t, "data/leads.csv", nil), sheetOf(t, "./data//leads.csv", nil, "phone")
-	if !reflect.DeepEqual(one.Limits(), other.Limits()) || one.Limits().Concurrency != 1 {
-		t.Errorf("got %+v and %+v", one.Limits(), other.Limits())
-	}
-	if elsewhere := sheetOf(t, "data/others.csv", nil).Limits(); reflect.DeepEqual(elsewhere, one.Limits()) {
-		t.Errorf("another file shares %+v", elsewhere)
-	}
-}
-
-// lockFile takes the lock of a file as another process would.
-func lockFile(t testing.TB, path string) (release func()) {
-	t.Helper()
-	lock := flock.New(path + ".lock")
-	if ok, err := lock.TryLock(); !ok || err != nil {
-		t.Fatalf("lock: %v, %v", ok, err)
-	}
-	return func() { lock.Unlock() }
-}
-
-// Many at once, and crashes.
-
-func TestManyGoroutinesAndConnectors(t *testing.T) {
-	path := newPath(t)
-	const writers, each = 20, 10
-	shared := sheetOf(t, path, nil)
-	var group sync.WaitGroup
-	for w := range writers {
-		c := shared
-		if w%2 == 1 {
-			c = sheetOf(t, path, nil)
-		}
-		group.Go(func() {
-			for i := range each {
-				n := w*each + i
-				for _, change := range []lead.Change{create(n), update(n), remove(n)}[:1+i%3] {
-					if _, err := c.Push(context.Background(), change, ""); err != nil {
-						t.Errorf("lead %d: %v", n, err)
-					}
-				}
-			}
-		})
-	}
-	group.Wait()
-	held := map[string]string{}
-	for _, record := range (spreadsheet{path}).Records() {
-		if held[record.Key] != "" {
-			t.Errorf("%s has two rows", record.Key)
-		}
-		held[record.Key] = record.Fields["name"]
-	}
-	for n := range writers * each {
-		want := []string{connectortest.Sample(n).Name, connectortest.Edited(connectortest.Sample(n)).Name, ""}[n%each%3]
-		if held[id(n)] != want {
-			t.Errorf("lead %d: the file has %q, want %q", n, held[id(n)], want)
-		}
-	}
-}
+// Crashes.
 
 // TestTornAppendHeals cuts the last row at every byte, as a power cut may, and pushes its lead again.
 func TestTornAppendHeals(t *testing.T) {
@@ -660,22 +426,9 @@ func TestTornAppendHeals(t *testing.T) {
 			// Or it was deleted meanwhile, and another lead comes.
 			write(t, path, whole[:cut]+blank)
 			push(t, sheetOf(t, path, nil), remove(3), create(4))
-			if got, want := ids(t, path), []string{id(1), id(2), id(4)}; !slices.Equal(got, want) {
+			if got, want := local.IDs(path), []string{id(1), id(2), id(4)}; !slices.Equal(got, want) {
 				t.Fatalf("cut at %d of %d: got the leads %v, want %v", cut, len(whole), got, want)
 			}
-		}
-	}
-}
-
-func TestUnfinishedFileOfACrashIsRemoved(t *testing.T) {
-	path := newPath(t)
-	c := sheetOf(t, path, nil)
-	push(t, c, create(1))
-	for _, change := range []lead.Change{create(2), update(2), create(2), remove(1)} {
-		write(t, temporary(path), "everybody's data")
-		push(t, c, change)
-		if _, err := os.Stat(temporary(path)); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("after a %s it is still there", change.Op)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package xlsx
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -31,7 +32,7 @@ func saved(t *testing.T, path string) string {
 	out, err := exec.CommandContext(ctx, program, "-env:UserInstallation=file://"+filepath.Join(folder, "profile"),
 		"--headless", "--convert-to", "xlsx", "--outdir", folder, path).CombinedOutput()
 	path = filepath.Join(folder, filepath.Base(path))
-	if err != nil || missing(path) {
+	if _, missing := os.Stat(path); err != nil || missing != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return path

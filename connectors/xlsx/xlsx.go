@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"unicode/utf16"
@@ -42,7 +41,6 @@ const idColumn = "lead_id"
 type connector struct {
 	file   file
 	fields connectors.Mapping
-	scope  string
 }
 
 var _ interface {
@@ -56,12 +54,9 @@ var _ interface {
 func open(s Settings, env connectors.Env) (connectors.Connector, error) {
 	var problems []error
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	switch {
-	case s.Path == "":
-		problem("path: required")
-	case os.IsPathSeparator(s.Path[len(s.Path)-1]):
-		problem("path: must name a file, not a folder")
-	case !strings.EqualFold(filepath.Ext(s.Path), ".xlsx"):
+	if err := lockedfile.CheckPath(s.Path); err != nil {
+		problems = append(problems, err)
+	} else if !strings.EqualFold(filepath.Ext(s.Path), ".xlsx") {
 		problem("path: must end in .xlsx")
 	}
 	switch {
@@ -100,18 +95,14 @@ func open(s Settings, env connectors.Env) (connectors.Connector, error) {
 	return &connector{
 		file:   file{File: lockedfile.New(s.Path), sheet: s.Sheet, columns: columns},
 		fields: env.Fields,
-		scope:  "xlsx:" + filepath.Clean(s.Path),
 	}, nil
 }
 
 // Key is the lead's id: it locates the row.
 func (c *connector) Key(l lead.Lead) string { return l.ID }
 
-// Limits let one worker write at a time, for whichever connector to the file: the others would only wait for the
-// lock, which ends in a timeout where waiting for a permit does not.
-func (c *connector) Limits() connectors.Limits {
-	return connectors.Limits{Scope: c.scope, Concurrency: 1}
-}
+// Limits are those of the file.
+func (c *connector) Limits() connectors.Limits { return c.file.Limits("xlsx") }
 
 // maxBatch is as many as one rewrite of the workbook should be worth to all of them.
 const maxBatch = 1000

@@ -7,16 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/gofrs/flock"
 	"github.com/xuri/excelize/v2"
 
 	"github.com/leadrelay/leadrelay/connectors"
@@ -86,52 +83,24 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// local is how the kit sees the file.
+var local = connectortest.File{
+	Kind:    Kind,
+	Name:    "leads.xlsx",
+	Records: func(path string) []connectortest.Record { return spreadsheet{path}.Records() },
+	Other:   map[string]any{"sheet": "Other"},
+	Room:    func(size int) []int { return []int{0, 100, size - 100} },
+	Sound:   wantSound,
+}
+
+func TestFile(t *testing.T) { connectortest.RunFile(t, local) }
+
+var newPath, wantFault, push = local.NewPath, local.WantFault, connectortest.PushAll
+
 // sheetOf opens a connector to path; settings beside path and columns beside lead_id are optional.
 func sheetOf(t testing.TB, path string, settings map[string]any, columns ...string) *connector {
 	t.Helper()
-	rules := Kind.Fields
-	if columns != nil {
-		rules = nil
-		for _, name := range columns {
-			rules = append(rules, connectors.FieldRule{To: name, From: name})
-		}
-	}
-	mapping, err := connectors.NewMapping(rules)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]any{"path": path}
-	maps.Copy(all, settings)
-	c, err := Kind.Open(all, connectors.Env{Name: "sheet", Fields: mapping})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.(*connector)
-}
-
-func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "leads.xlsx") }
-
-// temporary is where an unfinished file is.
-func temporary(path string) string {
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
-}
-
-func missing(path string) bool {
-	_, err := os.Lstat(path)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-func push(t testing.TB, c *connector, changes ...lead.Change) {
-	t.Helper()
-	items := make([]connectors.Item, len(changes))
-	for i := range changes {
-		items[i].Change = changes[i]
-	}
-	for i, result := range c.PushBatch(context.Background(), items) {
-		if result.Err != nil {
-			t.Fatalf("item %d: %v", i, result.Err)
-		}
-	}
+	return local.Open(t, path, settings, columns...).(*connector)
 }
 
 func create(i int) lead.Change { return connectortest.Created(connectortest.Sample(i)) }
@@ -249,27 +218,8 @@ func wantGrid(t testing.TB, path string, want ...[]string) {
 	}
 }
 
-// ids lists the lead ids in a file's rows, in order.
-func ids(t testing.TB, path string) (all []string) {
-	t.Helper()
-	for _, record := range (spreadsheet{path}).Records() {
-		all = append(all, record.Key)
-	}
-	return all
-}
-
-func wantFault(t testing.TB, err error, want connectors.Fault, text string) {
-	t.Helper()
-	if err == nil {
-		t.Fatalf("no error, want a %v fault", want)
-	}
-	if got, _ := connectors.FaultOf(err); got != want || !strings.Contains(err.Error(), text) || !strings.HasPrefix(err.Error(), "xlsx: ") {
-		t.Fatalf("got a %v fault %q, want a %v fault with %q", got, err, want, text)
-	}
-}
-
 func TestFileAsAPersonFindsIt(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "folder", "leads.xlsx")
+	path := newPath(t)
 	c := sheetOf(t, path, nil)
 	l := connectortest.Sample(1)
 	l.Name, l.Note = "Zoë, \"Zee\"", "one\r\ntwo\x00\x07\uFFFF"
@@ -280,16 +230,6 @@ func TestFileAsAPersonFindsIt(t *testing.T) {
 	wantGrid(t, path,
 		[]string{"lead_id", "name", "email", "source", "note", "created_at", "updated_at"},
 		[]string{id(1), "Zoë, \"Zee\"", "zenobia.quillfeather1@example.com", "website", "one\ntwo", "2026-03-14T15:09:26Z", "2026-03-14T15:09:26Z"})
-	for name, want := range map[string]fs.FileMode{path: 0o600, path + ".lock": 0o600, filepath.Dir(path): 0o700, filepath.Dir(filepath.Dir(path)): 0o700} {
-		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, want)
-		}
-	}
-	push(t, c, remove(1))
-	entries, _ := os.ReadDir(filepath.Dir(path))
-	if len(entries) != 2 {
-		t.Errorf("the folder holds %v, want the file and its lock", entries)
-	}
 }
 
 func TestSettingsNameTheWorksheetAndItsColumns(t *testing.T) {
@@ -361,33 +301,6 @@ func rewriteCells(t testing.TB, f *excelize.File) {
 			case excelize.CellTypeInlineString, excelize.CellTypeSharedString:
 				f.SetCellStr("Leads", cell, value)
 			}
-		}
-	}
-}
-
-func TestDeletesAloneMakeNoFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "leads.xlsx")
-	push(t, sheetOf(t, path, nil), remove(1))
-	if !missing(filepath.Dir(path)) {
-		t.Error("the folder was made")
-	}
-}
-
-func TestUnfinishedFileOfACrashIsRemoved(t *testing.T) {
-	path := newPath(t)
-	write(t, temporary(path), "everybody's data")
-	c := sheetOf(t, path, nil)
-	push(t, c, remove(1))
-	for _, name := range []string{path, temporary(path)} {
-		if !missing(name) {
-			t.Errorf("%s is there", name)
-		}
-	}
-	for _, change := range []lead.Change{create(1), update(1), update(1), remove(1)} {
-		write(t, temporary(path), "everybody's data")
-		push(t, c, change)
-		if !missing(temporary(path)) {
-			t.Errorf("after a %s it is still there", change.Op)
 		}
 	}
 }
@@ -519,7 +432,7 @@ func TestTableGrowsWithTheLeadsBelowIt(t *testing.T) {
 			t.Errorf("got %+v, %v", tables, err)
 		}
 	})
-	if got, want := ids(t, path), []string{id(3), id(2), id(4), id(5)}; !slices.Equal(got, want) {
+	if got, want := local.IDs(path), []string{id(3), id(2), id(4), id(5)}; !slices.Equal(got, want) {
 		t.Errorf("got the leads %v, want %v", got, want)
 	}
 	if got := parts(t, path)["xl/tables/table1.xml"]; !strings.Contains(got, `<autoFilter ref="A1:B5"`) {
@@ -533,7 +446,7 @@ func TestEditorThatSavesByRenamingIsNoticed(t *testing.T) {
 	push(t, c, create(1), create(2))
 	edited(t, path, func(f *excelize.File) { f.SetCellStr("Leads", "A3", id(3)) })
 	push(t, c, create(2), create(3))
-	if got, want := ids(t, path), []string{id(1), id(3), id(2)}; !slices.Equal(got, want) {
+	if got, want := local.IDs(path), []string{id(1), id(3), id(2)}; !slices.Equal(got, want) {
 		t.Errorf("got the leads %v, want %v", got, want)
 	}
 	// And a file that is gone is made anew.
@@ -541,7 +454,7 @@ func TestEditorThatSavesByRenamingIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	push(t, c, create(4))
-	if got := ids(t, path); !slices.Equal(got, []string{id(4)}) {
+	if got := local.IDs(path); !slices.Equal(got, []string{id(4)}) {
 		t.Errorf("got the leads %v, want the new one", got)
 	}
 }
@@ -627,28 +540,6 @@ func TestEmptyFileGetsItsHeaderAndKeepsItsMode(t *testing.T) {
 	}
 }
 
-func TestSymbolicLinkIsFollowed(t *testing.T) {
-	folder := t.TempDir()
-	os.MkdirAll(filepath.Join(folder, "real"), 0o700)
-	target, link := filepath.Join(folder, "real", "leads.xlsx"), filepath.Join(folder, "link.xlsx")
-	os.Symlink(filepath.Join("real", "leads.xlsx"), link)
-	c := sheetOf(t, link, nil, "source")
-	push(t, c, create(1)) // the link dangles
-	push(t, c, update(1), create(2))
-	if got := ids(t, target); !slices.Equal(got, []string{id(1), id(2)}) {
-		t.Errorf("the link's target holds %v", got)
-	}
-	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
-		t.Error("the link was replaced")
-	}
-	if missing(target + ".lock") {
-		t.Error("the lock is not beside the target")
-	}
-	if err := c.Check(context.Background()); err != nil {
-		t.Error(err)
-	}
-}
-
 // Whose fault it is.
 
 func TestFilesThatAreNotOursAreNeverWritten(t *testing.T) {
@@ -709,28 +600,6 @@ func TestTooLargeAWorkbookIsASetupFault(t *testing.T) {
 	_, err := c.Push(context.Background(), create(2), "")
 	wantFault(t, sheetOf(t, path, nil).Check(context.Background()), connectors.Setup, "too large")
 	wantFault(t, err, connectors.Remote, "") // it was sound a moment ago
-}
-
-func TestPathsThatAreNoFiles(t *testing.T) {
-	folder := t.TempDir()
-	os.Mkdir(filepath.Join(folder, "dir.xlsx"), 0o700)
-	write(t, filepath.Join(folder, "file"), "")
-	os.Symlink("loop.xlsx", filepath.Join(folder, "loop.xlsx"))
-	for path, want := range map[string]string{
-		filepath.Join(folder, "dir.xlsx"):         "is a directory",
-		filepath.Join(folder, "file", "x.xlsx"):   "not a directory",
-		filepath.Join(folder, "loop.xlsx"):        "too many",
-		filepath.Join(folder, "\x00invalid.xlsx"): "invalid",
-	} {
-		c := sheetOf(t, path, nil)
-		_, err := c.Push(context.Background(), create(1), "")
-		if want != "invalid" {
-			wantFault(t, err, connectors.Setup, want)
-			wantFault(t, c.Check(context.Background()), connectors.Setup, want)
-		} else if err == nil {
-			t.Error("a path with a NUL was written")
-		}
-	}
 }
 
 func TestCheckWritesNothing(t *testing.T) {
@@ -810,86 +679,6 @@ func TestFullWorksheetTakesEverythingButNewLeads(t *testing.T) {
 	}
 	if doc := parts(t, path)["xl/sheet.xml"]; !strings.Contains(doc, id(2)) || strings.Contains(doc, id(1)) || strings.Contains(doc, id(3)) {
 		t.Errorf("the file holds %s", doc)
-	}
-}
-
-func TestLockHeldByAnotherIsWaitedForUntilTheDeadline(t *testing.T) {
-	path := newPath(t)
-	c := sheetOf(t, path, nil)
-	push(t, c, create(1))
-	lock := flock.New(path + ".lock")
-	if ok, err := lock.TryLock(); !ok || err != nil {
-		t.Fatalf("lock: %v, %v", ok, err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() {
-		_, err := c.Push(ctx, create(2), "")
-		done <- err
-	}()
-	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want the context's error", err)
-	}
-	go func() {
-		_, err := c.Push(context.Background(), create(2), "")
-		done <- err
-	}()
-	lock.Unlock()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if got := ids(t, path); !slices.Equal(got, []string{id(1), id(2)}) {
-		t.Errorf("the file holds %v", got)
-	}
-}
-
-func TestConnectorsToOneFileTakeTurns(t *testing.T) {
-	one, other := sheetOf(t, "data/leads.xlsx", nil), sheetOf(t, "./data//leads.xlsx", map[string]any{"sheet": "Other"}, "phone")
-	if !reflect.DeepEqual(one.Limits(), other.Limits()) || one.Limits().Concurrency != 1 {
-		t.Errorf("got %+v and %+v", one.Limits(), other.Limits())
-	}
-	if elsewhere := sheetOf(t, "data/others.xlsx", nil).Limits(); reflect.DeepEqual(elsewhere, one.Limits()) {
-		t.Errorf("another file shares %+v", elsewhere)
-	}
-}
-
-// Many at once.
-
-func TestManyGoroutinesAndConnectors(t *testing.T) {
-	path := newPath(t)
-	const writers, each = 10, 9
-	shared := sheetOf(t, path, nil)
-	var group sync.WaitGroup
-	for w := range writers {
-		c := shared
-		if w%2 == 1 {
-			c = sheetOf(t, path, nil)
-		}
-		group.Go(func() {
-			for i := range each {
-				n := w*each + i
-				for _, change := range []lead.Change{create(n), update(n), remove(n)}[:1+i%3] {
-					if _, err := c.Push(context.Background(), change, ""); err != nil {
-						t.Errorf("lead %d: %v", n, err)
-					}
-				}
-			}
-		})
-	}
-	group.Wait()
-	held := map[string]string{}
-	for _, record := range (spreadsheet{path}).Records() {
-		if held[record.Key] != "" {
-			t.Errorf("%s has two rows", record.Key)
-		}
-		held[record.Key] = record.Fields["name"]
-	}
-	for n := range writers * each {
-		want := []string{connectortest.Sample(n).Name, connectortest.Edited(connectortest.Sample(n)).Name, ""}[n%each%3]
-		if held[id(n)] != want {
-			t.Errorf("lead %d: the file has %q, want %q", n, held[id(n)], want)
-		}
 	}
 }
 

@@ -38,6 +38,23 @@ type File struct {
 // New does no I/O.
 func New(path string) *File { return &File{path: path, turn: make(chan struct{}, 1)} }
 
+// CheckPath says what is wrong with a path in the settings; it does no I/O.
+func CheckPath(path string) error {
+	switch {
+	case path == "":
+		return errors.New("path: required")
+	case os.IsPathSeparator(path[len(path)-1]):
+		return errors.New("path: must name a file, not a folder")
+	}
+	return nil
+}
+
+// Limits let one worker write at a time, for whichever connector of a kind to the file: the others would only wait for
+// the lock, which ends in a timeout where waiting for a permit does not.
+func (f *File) Limits(kind string) connectors.Limits {
+	return connectors.Limits{Scope: kind + ":" + filepath.Clean(f.path), Concurrency: 1}
+}
+
 // Write calls do while nobody else who asks for the lock can write the file. Where there is no file, nothing is made
 // and do is not called, unless create is set.
 func (f *File) Write(ctx context.Context, create bool, do func(*Held) error) error {

@@ -1,15 +1,15 @@
-package xlsx
+package lockedfile
 
 import (
 	"context"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/leadrelay/leadrelay/connectors"
-	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
 // asNobody takes root's rights to files from the test, where it has them.
@@ -38,10 +38,11 @@ func TestNoPermissionIsASetupFault(t *testing.T) {
 		"a file that may only be written to": {0o700, 0o200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := newPath(t)
-			c := sheetOf(t, path, nil)
-			push(t, c, create(1))
-			before := read(t, path)
+			path := filepath.Join(t.TempDir(), "file")
+			f := New(path)
+			if err := replace(f, "before"); err != nil {
+				t.Fatal(err)
+			}
 			os.Remove(path + ".lock")
 			os.Chmod(path, modes[1])
 			os.Chmod(filepath.Dir(path), modes[0])
@@ -51,15 +52,24 @@ func TestNoPermissionIsASetupFault(t *testing.T) {
 				os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755)
 			}
 			asNobody(t)
-			for _, change := range []lead.Change{create(2), update(1)} {
-				_, err := c.Push(context.Background(), change, "")
-				wantFault(t, err, connectors.Setup, "permission denied")
+			appended := f.Write(context.Background(), true, func(held *Held) error {
+				file, _, err := held.Open()
+				if err == nil {
+					defer file.Close()
+					_, err = file.WriteString("more")
+				}
+				return err
+			})
+			for doing, err := range map[string]error{"append": appended, "replace": replace(f, "after")} {
+				if err == nil {
+					t.Errorf("%s: no error", doing)
+				} else if fault, _ := connectors.FaultOf(err); fault != connectors.Setup || !strings.Contains(err.Error(), "permission denied") {
+					t.Errorf("%s: got a %v fault %q", doing, fault, err)
+				}
 			}
 			os.Chmod(filepath.Dir(path), 0o700)
 			os.Chmod(path, 0o600)
-			if read(t, path) != before {
-				t.Error("it was written, although a setup fault promises that it is not")
-			}
+			wantContent(t, path, "before") // a setup fault promises it
 		})
 	}
 }
