@@ -6,6 +6,7 @@ package connectors
 
 import (
 	"context"
+	"time"
 
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
@@ -42,6 +43,10 @@ type Finder interface {
 	// Find returns the ref of the record that belongs to l, by the lead's id where the system holds it.
 	// Of l only the ID is sure to be set: the lead may have been deleted meanwhile.
 	Find(ctx context.Context, l lead.Lead) (ref string, found bool, err error)
+
+	// Settles is how long after a record was written Find may not know of it yet, 0 where it knows at once. Until then
+	// the worker takes no miss for an answer.
+	Settles() time.Duration
 }
 
 // Sharing is for systems that know people by their address although the ref says nothing of it: leads of one address come

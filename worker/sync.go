@@ -269,6 +269,8 @@ func (r *runner) prepare(ctx context.Context, c *store.Claim) (change lead.Chang
 		}
 		if found {
 			c.Record.Ref = ref
+		} else if err := r.believe(ctx, c, change); err != nil {
+			return change, true, err
 		}
 	}
 	if change.Op != lead.Delete {
@@ -278,6 +280,31 @@ func (r *runner) prepare(ctx context.Context, c *store.Claim) (change lead.Chang
 		}
 	}
 	return change, true, nil
+}
+
+// tooEarly: a record is not found that may be there, and what was written lately is not found yet.
+type tooEarly struct{ until time.Time }
+
+func (e *tooEarly) Error() string { return "what was written lately is not found yet" }
+
+// believe takes a search's word for it that there is no record, when it has missed it for long enough.
+func (r *runner) believe(ctx context.Context, c *store.Claim, change lead.Change) error {
+	settles := r.finder.Settles()
+	if settles == 0 {
+		return nil
+	}
+	now := r.store.Now()
+	if c.Record.Missed == 0 {
+		c.Record.Missed = now.UnixMilli()
+	}
+	if until := time.UnixMilli(c.Record.Missed).Add(settles); now.Before(until) {
+		return &tooEarly{until}
+	}
+	c.Record.Missed = 0
+	if change.Op == lead.Delete {
+		return nil
+	}
+	return r.store.Note(ctx, c) // the call that goes out now may leave another record to look for
 }
 
 // sharingWith lists the leads that have, or may come to have, the record that a change takes away or gives another address.
@@ -351,6 +378,13 @@ func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 	id, revision := c.Change.Lead.ID, c.Change.Lead.Revision
 	if errors.Is(got.err, store.ErrFenceLost) {
 		r.drop(c)
+		return false
+	}
+	var early *tooEarly
+	if errors.As(got.err, &early) {
+		r.log.Debug("a record may be there and is not found yet", "lead", id, "until", early.until)
+		more, err := r.settle(c, store.Later, early.until)
+		r.afterSettle(c, more, err, false)
 		return false
 	}
 	if got.err == nil {

@@ -410,6 +410,8 @@ func (c foundCRM) Push(ctx context.Context, change lead.Change, ref string) (str
 	return c.id(answer)
 }
 
+func (c foundCRM) Settles() time.Duration { return 0 }
+
 func (c foundCRM) id(answer *connectors.Response) (string, error) {
 	var got struct {
 		ID *string `json:"id"`

@@ -104,6 +104,8 @@ func (f finder) Find(ctx context.Context, l lead.Lead) (ref string, found bool, 
 	return ref, ref != "", f.of.fail(find, err)
 }
 
+func (f finder) Settles() time.Duration { return f.of.recipe.verbs[find].settles }
+
 func (b batcher) MaxBatch() int { return b.of.recipe.maxBatch() }
 
 func (b batcher) PushBatch(ctx context.Context, items []connectors.Item) []connectors.Result {

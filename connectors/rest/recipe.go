@@ -66,7 +66,8 @@ type verb struct {
 	known        *expression // of check: the names of the fields that are there
 	echo         *expression
 	cost         int
-	unless       *verb // its ref says that nothing is to be done
+	settles      time.Duration // of find: how long after a write it may not know of it
+	unless       *verb         // its ref says that nothing is to be done
 	before       []*step
 	then         []*step
 	example      *tree // what the vendor answers
@@ -195,6 +196,7 @@ type verbDocument struct {
 	Known    yaml.Node            `yaml:"known"`
 	Echo     yaml.Node            `yaml:"echo"`
 	Cost     int                  `yaml:"cost"`
+	Settles  time.Duration        `yaml:"settles"`
 	Unless   yaml.Node            `yaml:"unless"`
 	Before   []yaml.Node          `yaml:"before"`
 	Then     []yaml.Node          `yaml:"then"`
@@ -359,6 +361,11 @@ func (p *reader) whole(r *Recipe, top *yaml.Node) {
 			if v.max > 0 {
 				p.problem(at, "%s: max: one lead is looked for at a time", v.name)
 			}
+		}
+		if v.settles > 0 && v.name != find {
+			p.problem(at, "%s: settles: belongs to find", v.name)
+		}
+		switch v.name {
 		case create, upsert:
 			if v.ref == nil && r.key == nil {
 				p.problem(at, "%s: ref: required", v.name)
@@ -423,7 +430,7 @@ func (p *reader) verb(name string, node *yaml.Node) *verb {
 	if d.Max > 0 {
 		in = atBatch
 	}
-	v := &verb{name: name, what: name, max: d.Max, cost: max(1, d.Cost), line: node.Line}
+	v := &verb{name: name, what: name, max: d.Max, cost: max(1, d.Cost), settles: d.Settles, line: node.Line}
 	p.request(v, &d.Request, in)
 	v.headers = p.templates(d.Headers, in)
 	v.query = p.pairs(&d.Query, in)

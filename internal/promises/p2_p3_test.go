@@ -45,6 +45,34 @@ func TestP2AVendorThatAppliedAndDidNotAnswerHasOneRecord(t *testing.T) {
 	}
 }
 
+func TestP2ASearchThatLearnsLateOfARecordMakesNoSecondAndLeavesNoneBehind(t *testing.T) {
+	t.Parallel()
+	crm := newRemote("crm")
+	crm.lag = 2 * time.Second // more than the worker waits before it tries again
+	var lost sync.Map
+	crm.behave = func(c *call) error {
+		if !c.applied || c.op != "create" {
+			return nil
+		}
+		if _, again := lost.LoadOrStore(c.change.Lead.ID, true); again {
+			return nil
+		}
+		return fault(connectors.Unknown, "cut")
+	}
+	w := newWorld(t, crm)
+	p := w.start(nil)
+	stays, goes := p.post(`{"email":"a@example.com"}`), p.post(`{"email":"b@example.com"}`)
+	w.eventually("both creates go out", func() bool { return len(crm.of(stays))+len(crm.of(goes)) == 2 })
+	p.remove(goes)
+	p.inStep()
+	if got := crm.of(stays); len(got) != 1 || crm.made != 2 {
+		t.Errorf("the crm has %+v after %d creates of two leads: %v", got, crm.made, crm.callsMade())
+	}
+	if got := crm.of(goes); len(got) != 0 {
+		t.Errorf("the crm still has %+v of a lead that was deleted: %v", got, crm.callsMade())
+	}
+}
+
 func TestP2AndP3ManyWorkersOverManyChangesEndInTheNewestState(t *testing.T) {
 	crm, sheet, hook := newRemote("crm"), newRemote("sheet"), newEventRemote("hook")
 	sheet.batch = 25

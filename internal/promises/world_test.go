@@ -334,6 +334,7 @@ type remote struct {
 	batch   int                       // takes batches of so many, if not 0
 	keyed   bool                      // knows its records by the lead's address
 	shared  bool                      // makes one record of an address, whatever its id; see sharingClient
+	lag     time.Duration             // how long its search does not know of a new record
 	behave  func(c *call) error       // may be nil; see call
 	tune    func(c *worker.Connector) // changes the connector's settings
 	mu      sync.Mutex
@@ -348,6 +349,7 @@ type record struct {
 	lead     string
 	revision int64
 	email    string
+	made     time.Time
 }
 
 // event is one change an event connector was told of.
@@ -443,7 +445,7 @@ func (k keyedClient) Push(ctx context.Context, change lead.Change, ref string) (
 	delete(r.records, ref)
 	if change.Op != lead.Delete {
 		key = k.Key(change.Lead)
-		r.records[key] = record{change.Lead.ID, change.Lead.Revision, change.Lead.Email}
+		r.records[key] = record{change.Lead.ID, change.Lead.Revision, change.Lead.Email, time.Now()}
 	}
 	r.mu.Unlock()
 	return key, k.moment(ctx, string(change.Op), change, true)
@@ -474,7 +476,11 @@ func (c *client) Push(ctx context.Context, change lead.Change, ref string) (stri
 			r.made++
 			ref = fmt.Sprintf("remote-%d", r.made)
 		}
-		r.records[ref] = record{change.Lead.ID, change.Lead.Revision, change.Lead.Email}
+		made := time.Now()
+		if had, there := r.records[ref]; there {
+			made = had.made
+		}
+		r.records[ref] = record{change.Lead.ID, change.Lead.Revision, change.Lead.Email, made}
 	}
 	r.mu.Unlock()
 	if err := c.moment(ctx, string(change.Op), change, true); err != nil {
@@ -505,12 +511,14 @@ func (c *client) Find(ctx context.Context, l lead.Lead) (string, bool, error) {
 	defer c.remote.mu.Unlock()
 	c.remote.calls = append(c.remote.calls, "find")
 	for ref, have := range c.remote.records {
-		if have.lead == l.ID {
+		if have.lead == l.ID && time.Since(have.made) >= c.remote.lag {
 			return ref, true, nil
 		}
 	}
 	return "", false, nil
 }
+
+func (c *client) Settles() time.Duration { return 2 * c.remote.lag }
 
 // moment lets the remote misbehave and the process die.
 func (c *client) moment(ctx context.Context, op string, change lead.Change, applied bool) error {

@@ -1,8 +1,8 @@
 // Package rig is the fault rig: an honest attempt to break the promises P1, P2, P3, P5 and P7. It runs the real
 // program as separate processes (two ingest, two workers, Redis with `appendfsync always`) and, under a seeded
 // random schedule of creates, updates and deletes through the front door, kills, pauses and restarts every one of
-// them, while the remotes (a webhook, a Mailchimp audience, a Google sheet, a csv file, Salesforce with
-// results of its own for each lead of a batch) apply and then cut the connection, refuse before
+// them, while the remotes (a webhook, a Mailchimp audience, a Google sheet, a csv file, Pipedrive without a key of
+// ours, Salesforce with results of its own for each lead of a batch) apply and then cut the connection, refuse before
 // or after they applied, are slow, hang and send garbage. Then it heals everything, waits for the backlog to drain,
 // and compares what the remotes have with what was accepted.
 //

@@ -76,6 +76,7 @@ type round struct {
 	hook      *webhook
 	list      *mailchimp
 	tab       *sheets
+	people    *pipedrive
 	org       *salesforce
 	file      string
 	troubles  map[string]*trouble
@@ -89,7 +90,7 @@ type round struct {
 }
 
 // remotes names the connectors that are over HTTP, in the order of round.receivers.
-var remotes = []string{"hook", "list", "tab", "org"}
+var remotes = []string{"hook", "list", "tab", "people", "org"}
 
 const signingSecret = "whsec_czNjcjN0LXMxZ24xbmctazN5LXRoYXQtbXVzdC1ub3Qtc2hvdw=="
 
@@ -177,11 +178,11 @@ func (r *round) startRemotes() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.hook, r.list, r.tab, r.org = newWebhook(key), newMailchimp(), newSheets(), newSalesforce(r.dice(20))
+	r.hook, r.list, r.tab, r.people, r.org = newWebhook(key), newMailchimp(), newSheets(), newPipedrive(), newSalesforce(r.dice(20))
 	r.file = filepath.Join(r.dir, "leads.csv")
 	// echo repeats an address out of a request, as vendors' errors do.
 	address := regexp.MustCompile(marker + `[^"@]*@people\.example`)
-	for i, handler := range []http.Handler{r.hook, r.list, r.tab, r.org} {
+	for i, handler := range []http.Handler{r.hook, r.list, r.tab, r.people, r.org} {
 		tr := newTrouble(handler, r.dice(uint64(10+i)), r.faults)
 		tr.echo = func(body []byte) string { return string(address.Find(body)) }
 		r.troubles[remotes[i]] = tr
@@ -210,7 +211,7 @@ func (r *round) startProcesses() {
 	const urlSecret = "u71-5ecre7-that-must-not-show"
 	r.secrets = map[string]string{
 		"the API key": apiKey, "Mailchimp's key": mailchimpKey, "Google's token": googleToken, "Google's key": private,
-		"Salesforce's secret": salesforceSecret, "Salesforce's token": salesforceToken,
+		"Pipedrive's token": pipedriveToken, "Salesforce's secret": salesforceSecret, "Salesforce's token": salesforceToken,
 		"the webhook's signing secret": strings.TrimPrefix(signingSecret, "whsec_"), "the webhook's URL": urlSecret,
 	}
 	config := fmt.Sprintf(`
@@ -241,15 +242,23 @@ connectors:
     settings: {path: %[13]s}
     retry: *retry
     breaker: *breaker
+  - name: people
+    type: rest
+    settings: {recipe: %[22]s, company: rig, api_token: %[14]s, lead_id_field: %[15]s, daily_tokens: 1000000000, reserve: 0, base_url: "%[16]s", timeout: %[7]s}
+    fields: [{to: name, from: name}, {to: custom_fields.%[17]s, from: note}]
+    limits: {rate: 1000, per: 1s}
+    retry: *retry
+    breaker: *breaker
   - name: org
     type: salesforce
-    settings: {my_domain: rig, client_id: %[14]s, client_secret: %[15]s, external_id: %[16]s, reserve: 0, base_url: "%[17]s", timeout: %[7]s}
+    settings: {my_domain: rig, client_id: %[18]s, client_secret: %[19]s, external_id: %[20]s, reserve: 0, base_url: "%[21]s", timeout: %[7]s}
     limits: {rate: 1000, per: 1s}
     retry: *retry
     breaker: *breaker
 `, redistest.Section(r.topology.Options()), r.dir, apiKey, r.receivers[0].URL, urlSecret, signingSecret, timeout,
 		mailchimpKey, audience, r.receivers[1].URL, spreadsheetID, r.receivers[2].URL, r.file,
-		salesforceID, salesforceSecret, externalID, r.receivers[3].URL)
+		pipedriveToken, leadIDField, r.receivers[3].URL, noteField,
+		salesforceID, salesforceSecret, externalID, r.receivers[4].URL, r.pipedriveRecipe())
 	path := filepath.Join(r.dir, "config.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -447,6 +456,7 @@ func (r *round) compare() (problems []string) {
 	add(r.hook.compare(leads))
 	add(r.list.compare(leads))
 	add(r.tab.compare(leads))
+	add(r.people.compare(leads))
 	add(r.org.compare(leads))
 	add(compareFile(r.file, leads))
 	add(r.compareFront(leads))

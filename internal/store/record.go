@@ -27,6 +27,8 @@ type Record struct {
 	Tried []string `json:"k,omitempty"` // keys under which a push without an answer may have left a record
 	Sent  bool     `json:"s,omitempty"` // a call for this lead may have reached the remote
 
+	Missed int64 `json:"l,omitempty"` // Unix ms since when the remote is asked for that record and does not know of it
+
 	Address string `json:"d,omitempty"` // the AddressDigest of what was pushed, where leads of one address share a record
 
 	Attempts     int   `json:"a,omitempty"` // failed attempts in a row

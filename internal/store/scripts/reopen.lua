@@ -17,7 +17,7 @@ else
   -- The late push may have left a record without telling its ref, under the key that it used, or a second one. What is
   -- not this lead's any more is taken away with the next push.
   local late = cjson.decode(string.match(ARGV[6], '^%d+ (.*)$'))
-  if late.s then known.s = true end
+  if late.s then known.s, known.l = true, nil end
   local left = late.k or {}
   left[#left + 1] = ARGV[8]
   for _, key in ipairs(left) do
