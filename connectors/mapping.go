@@ -1,6 +1,9 @@
 package connectors
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -105,6 +108,21 @@ func (m Mapping) Apply(l lead.Lead) ([]Field, error) {
 		}
 	}
 	return fields, nil
+}
+
+// Digest is the same for two states of a lead that a record connector has nothing to tell apart by: its fields, name and
+// address. It tells nothing of them. "" where the mapping does not fit the lead.
+func (m Mapping) Digest(l lead.Lead) string {
+	fields, err := m.Apply(l)
+	if err != nil {
+		return ""
+	}
+	text, err := json.Marshal([]any{fields, l.Name, l.Email})
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:6])
 }
 
 // maxFieldText is more than any vendor takes, and bounds what a template's loops can write.

@@ -25,19 +25,24 @@ type answer struct {
 }
 
 func (a answer) write(w http.ResponseWriter, status int) {
-	out := make([]byte, 0, 256+len(a.Data))
+	send(w, status, a.append(make([]byte, 0, 256+len(a.Data))))
+}
+
+func (a answer) append(out []byte) []byte {
 	out = strconv.AppendBool(append(out, `{"success":`...), a.Success)
 	if a.Error != nil {
-		out = appendJSON(append(out, `,"error":`...), *a.Error)
+		out = appendText(append(out, `,"error":`...), *a.Error)
 	}
 	if a.Data != nil {
 		out = append(append(out, `,"data":`...), a.Data...)
 	}
-	out = appendJSON(append(out, `,"message":`...), a.Message)
+	if a.Message != "" {
+		out = appendText(append(out, `,"message":`...), a.Message)
+	}
 	if a.Problems != nil {
 		out = appendJSON(append(out, `,"problems":`...), a.Problems)
 	}
-	send(w, status, append(out, '}'))
+	return append(out, '}')
 }
 
 // The headers of every answer; net/http only reads them.
@@ -58,9 +63,6 @@ func writeJSON(w http.ResponseWriter, status int, body any) { send(w, status, ap
 
 // appendJSON appends a value that always encodes, HTML's signs as they are.
 func appendJSON(out []byte, value any) []byte {
-	if text, ok := value.(string); ok && isPlain(text) {
-		return append(append(append(out, '"'), text...), '"')
-	}
 	buffer := bytes.NewBuffer(out)
 	encoder := json.NewEncoder(buffer)
 	encoder.SetEscapeHTML(false)
@@ -68,6 +70,14 @@ func appendJSON(out []byte, value any) []byte {
 		panic("ingest: " + err.Error())
 	}
 	return bytes.TrimSuffix(buffer.Bytes(), []byte{'\n'})
+}
+
+// appendText is appendJSON of a text, most of which stand in JSON as they are.
+func appendText(out []byte, text string) []byte {
+	if isPlain(text) {
+		return append(append(append(out, '"'), text...), '"')
+	}
+	return appendJSON(out, text)
 }
 
 // isPlain says whether a text stands in JSON as it is.
@@ -85,48 +95,70 @@ func fail(w http.ResponseWriter, status int, code, message string) {
 	answer{Error: &code, Message: message}.write(w, status)
 }
 
-var errCrowded = errors.New("too many requests at once")
-
-// unavailable answers that the request may be sent again.
-func (s *server) unavailable(w http.ResponseWriter, err error) {
+func (s *server) tellUnavailable(err error) {
 	if !errors.Is(err, errCrowded) && !errors.Is(err, context.Canceled) && s.toldUnavailable.Allow() {
 		s.Log.Warn("the store is unavailable; while it is, this is told every few seconds", "error", err)
 	}
+}
+
+var errCrowded = errors.New("too many requests at once")
+
+const unavailableMessage = "leads cannot be accepted at the moment; send the request again, with the same Idempotency-Key if it had one"
+
+// unavailable answers that the request may be sent again.
+func (s *server) unavailable(w http.ResponseWriter, err error) {
+	s.tellUnavailable(err)
 	w.Header().Set("Retry-After", "2")
-	fail(w, http.StatusServiceUnavailable, "unavailable", "leads cannot be accepted at the moment; send the request again, with the same Idempotency-Key if it had one")
+	fail(w, http.StatusServiceUnavailable, "unavailable", unavailableMessage)
 }
 
 // refuse answers an error of parsing or of the store.
 func (s *server) refuse(w http.ResponseWriter, err error) {
+	status, a := refusal(err)
+	switch status {
+	case http.StatusServiceUnavailable:
+		s.unavailable(w, err)
+		return
+	case http.StatusConflict:
+		w.Header().Set("Retry-After", "1")
+	}
+	a.write(w, status)
+}
+
+// refusal is how an error of parsing or of the store is answered.
+func refusal(err error) (status int, a answer) {
 	var invalid lead.Invalid
 	switch {
 	case errors.As(err, &invalid):
-		answer{Error: new("validation_failed"), Message: invalid.Error(), Problems: invalid}.write(w, http.StatusUnprocessableEntity)
+		return http.StatusUnprocessableEntity, answer{Error: new("validation_failed"), Message: invalid.Error(), Problems: invalid}
 	case errors.Is(err, lead.ErrMalformed):
-		fail(w, http.StatusBadRequest, "malformed_json", err.Error())
+		return http.StatusBadRequest, answer{Error: new("malformed_json"), Message: err.Error()}
 	case errors.Is(err, store.ErrNotFound):
-		fail(w, http.StatusNotFound, "not_found", "there is no lead with this id")
+		return http.StatusNotFound, answer{Error: new("not_found"), Message: "there is no lead with this id"}
 	case errors.Is(err, store.ErrKeyReused):
-		fail(w, http.StatusUnprocessableEntity, "idempotency_key_reused", "this Idempotency-Key was used for a request with another body")
+		return http.StatusUnprocessableEntity, answer{Error: new("idempotency_key_reused"), Message: "this Idempotency-Key was used for a request with another body"}
 	case errors.Is(err, store.ErrBusy):
-		w.Header().Set("Retry-After", "1")
-		fail(w, http.StatusConflict, "conflict", "the lead is being changed by other requests; send it again")
+		return http.StatusConflict, answer{Error: new("conflict"), Message: "the lead is being changed by other requests; send it again"}
 	default:
-		s.unavailable(w, err)
+		return http.StatusServiceUnavailable, answer{Error: new("unavailable"), Message: unavailableMessage}
 	}
 }
 
 func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// leadJSON writes a lead as the API shows it: the API's members in their order, then those asked for, then the
-// custom fields by name.
+// leadJSON is appendLead to nothing.
 func leadJSON(l lead.Lead, members ...string) []byte {
-	out := make([]byte, 0, 256+len(l.Note))
-	out = appendJSON(append(out, `{"lead_id":`...), l.ID)
-	out = appendJSON(append(out, `,"name":`...), l.Name)
-	out = appendJSON(append(out, `,"email":`...), l.Email)
-	out = appendJSON(append(out, `,"source":`...), l.Source)
-	out = appendJSON(append(out, `,"note":`...), l.Note)
+	return appendLead(make([]byte, 0, 256+len(l.Note)), l, members...)
+}
+
+// appendLead writes a lead as the API shows it: the API's members in their order, then those asked for, then the
+// custom fields by name.
+func appendLead(out []byte, l lead.Lead, members ...string) []byte {
+	out = appendText(append(out, `{"lead_id":`...), l.ID)
+	out = appendText(append(out, `,"name":`...), l.Name)
+	out = appendText(append(out, `,"email":`...), l.Email)
+	out = appendText(append(out, `,"source":`...), l.Source)
+	out = appendText(append(out, `,"note":`...), l.Note)
 	for _, name := range members {
 		switch name {
 		case "created_at":
@@ -137,8 +169,11 @@ func leadJSON(l lead.Lead, members ...string) []byte {
 			out = strconv.AppendInt(append(out, `,"revision":`...), l.Revision, 10)
 		}
 	}
+	if len(l.Custom) == 0 {
+		return append(out, '}')
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.Custom)) {
-		out = append(appendJSON(append(out, ','), name), ':')
+		out = append(appendText(append(out, ','), name), ':')
 		out = appendJSON(out, l.Custom[name]) // what was decoded from JSON encodes again
 	}
 	return append(out, '}')
@@ -151,7 +186,7 @@ func appendTime(out []byte, t time.Time) []byte {
 // withMember adds one member to a JSON object.
 func withMember(object []byte, name string, value any) []byte {
 	out := append(object[:len(object)-1], ',')
-	out = append(appendJSON(out, name), ':')
+	out = append(appendText(out, name), ':')
 	return append(appendJSON(out, value), '}')
 }
 

@@ -36,6 +36,7 @@ type api struct {
 	t     testing.TB
 	url   string
 	redis *redistest.Redis
+	store *store.Store
 }
 
 func start(t testing.TB, change func(*ingest.Options)) *api {
@@ -57,7 +58,22 @@ func start(t testing.TB, change func(*ingest.Options)) *api {
 	front.Config = ingest.Serving(ingest.New(options))
 	front.Start()
 	t.Cleanup(func() { front.Close(); s.Close() })
-	return &api{t, front.URL, r}
+	return &api{t, front.URL, r, s}
+}
+
+// plain asks for a page that is no JSON.
+func (a *api) plain(path string) (status int, text string) {
+	a.t.Helper()
+	resp, err := http.Get(a.url + path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
 }
 
 // answer is an HTTP answer.

@@ -18,16 +18,7 @@ type handler func(w http.ResponseWriter, r *http.Request, id string, key Key)
 
 // guard lets through to next only what may go there: within the limits, with a key of the scope.
 func (s *server) guard(route string, scope Scope, next handler) httprouter.Handle {
-	return func(plain http.ResponseWriter, r *http.Request, params httprouter.Params) {
-		began := time.Now()
-		w := &recorder{ResponseWriter: plain, status: http.StatusOK}
-		defer func() {
-			if recovered := recover(); recovered != nil {
-				s.panicked(w, r, recovered)
-			}
-			s.metrics.observe(route, w.status, time.Since(began))
-		}()
-
+	return s.observed(route, func(w http.ResponseWriter, r *http.Request, params httprouter.Params) {
 		key, known := s.keys.find(r)
 		if !known {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="leadrelay"`)
@@ -43,12 +34,39 @@ func (s *server) guard(route string, scope Scope, next handler) httprouter.Handl
 			fail(w, http.StatusTooManyRequests, "too_many_requests", "this API key's rate is used up; wait as Retry-After says")
 			return
 		}
-		if !s.limits.enter() {
-			s.unavailable(w, errCrowded)
-			return
-		}
-		defer s.limits.leave()
-		next(w, r, params.ByName("id"), key)
+		s.admit(w, func() { next(w, r, params.ByName("id"), key) })
+	})
+}
+
+// open lets everyone through to next: it knows itself who may go on.
+func (s *server) open(route string, next httprouter.Handle) httprouter.Handle {
+	return s.observed(route, func(w http.ResponseWriter, r *http.Request, params httprouter.Params) {
+		s.admit(w, func() { next(w, r, params) })
+	})
+}
+
+// admit calls next unless too many requests are under way.
+func (s *server) admit(w http.ResponseWriter, next func()) {
+	if !s.limits.enter() {
+		s.unavailable(w, errCrowded)
+		return
+	}
+	defer s.limits.leave()
+	next()
+}
+
+// observed measures what next does, and answers where it panics.
+func (s *server) observed(route string, next httprouter.Handle) httprouter.Handle {
+	return func(plain http.ResponseWriter, r *http.Request, params httprouter.Params) {
+		began := time.Now()
+		w := &recorder{ResponseWriter: plain, status: http.StatusOK}
+		defer func() {
+			if recovered := recover(); recovered != nil {
+				s.panicked(w, r, recovered)
+			}
+			s.metrics.observe(route, w.status, time.Since(began))
+		}()
+		next(w, r, params)
 	}
 }
 

@@ -1,10 +1,10 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"mime"
 	"net/http"
@@ -36,10 +36,8 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, _ string, key Ke
 	ctx, cancel := patient(r)
 	defer cancel()
 	l, err := s.accept(ctx, patch, once)
-	if err == nil && key.Scope < Full {
-		// Under dedupe the lead may have been there: a key that may read nothing is shown what it sent, not what
-		// others did.
-		l, _, err = patch.Apply(lead.Lead{ID: l.ID, Revision: l.Revision, Created: l.Created})
+	if err == nil {
+		l, err = s.shown(l, patch, key)
 	}
 	if err != nil {
 		s.refuse(w, err)
@@ -47,6 +45,16 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, _ string, key Ke
 	}
 	s.tellAccepted(r, "create", l, key)
 	answer{Success: true, Message: "Lead added successfully", Data: leadJSON(l, "created_at")}.write(w, http.StatusOK)
+}
+
+// shown is what a key is shown of a lead it added. Under dedupe the lead may have been there: a key that may read nothing
+// is shown what it sent, not what others did.
+func (s *server) shown(l lead.Lead, patch lead.Patch, key Key) (lead.Lead, error) {
+	if key.Scope == Full || !s.Dedupe {
+		return l, nil
+	}
+	l, _, err := patch.Apply(lead.Lead{ID: l.ID, Revision: l.Revision, Created: l.Created})
+	return l, err
 }
 
 func (s *server) tellAccepted(r *http.Request, operation string, l lead.Lead, key Key) {
@@ -200,24 +208,38 @@ func parseQuery(raw string) (q store.Query, problem string) {
 
 // body reads a JSON request's body, or answers why it cannot.
 func (s *server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
-	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	charset := params["charset"]
-	if err != nil || mediaType != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+	if mediaType(r) != "application/json" {
 		fail(w, http.StatusUnsupportedMediaType, "unsupported_media_type", "send the lead as JSON, with Content-Type: application/json")
 		return nil, false
 	}
+	return readBody(w, r, s.BodyBytes)
+}
+
+// mediaType is that of a request's body, "" where it is unknown or the body is not UTF-8.
+func mediaType(r *http.Request) string {
+	name, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if charset := params["charset"]; err != nil || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return ""
+	}
+	return name
+}
+
+// readBody reads a body of at most so many bytes, or answers why it cannot.
+func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, bool) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		fail(w, http.StatusUnsupportedMediaType, "unsupported_media_type", "send the body without Content-Encoding")
 		return nil, false
 	}
-	var body []byte
+	var body bytes.Buffer
+	var err error
 	var tooLarge *http.MaxBytesError
-	if r.ContentLength <= s.BodyBytes {
-		body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, s.BodyBytes))
+	if r.ContentLength <= most {
+		body.Grow(int(max(0, r.ContentLength)) + bytes.MinRead)
+		_, err = body.ReadFrom(http.MaxBytesReader(w, r.Body, most))
 	}
 	switch {
-	case r.ContentLength > s.BodyBytes || errors.As(err, &tooLarge):
-		fail(w, http.StatusRequestEntityTooLarge, "payload_too_large", "the body is larger than "+strconv.FormatInt(s.BodyBytes, 10)+" bytes")
+	case r.ContentLength > most || errors.As(err, &tooLarge):
+		fail(w, http.StatusRequestEntityTooLarge, "payload_too_large", "the body is larger than "+strconv.FormatInt(most, 10)+" bytes")
 		return nil, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header().Set("Connection", "close")
@@ -227,38 +249,52 @@ func (s *server) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 		fail(w, http.StatusBadRequest, "bad_request", "the body could not be read whole")
 		return nil, false
 	}
-	return body, true
+	return body.Bytes(), true
 }
 
 const maxIdempotencyKey = 255
 
-// idempotency reads the Idempotency-Key header
-// (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/), or answers why it cannot be
-// used. done must be called when the request is answered.
+// idempotency is what the store is to know of a request by its Idempotency-Key, nil without one; or it answers why the
+// key cannot be used. done must be called when the request is answered.
 func (s *server) idempotency(w http.ResponseWriter, r *http.Request, key Key, patch lead.Patch) (once *store.Idempotency, done func(), ok bool) {
+	scoped, done, ok := s.idempotencyKey(w, r, key)
+	if scoped != "" {
+		once = &store.Idempotency{Key: scoped, Fingerprint: fingerprint(patch)}
+	}
+	return once, done, ok
+}
+
+// fingerprint is what is asked for: white space and the order of members make no difference.
+func fingerprint(patch lead.Patch) string {
+	asked, err := json.Marshal(patch)
+	if err != nil {
+		panic("ingest: a parsed patch always encodes")
+	}
+	return string(asked)
+}
+
+// idempotencyKey reads the Idempotency-Key header
+// (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/), "" without one, or answers why it
+// cannot be used. done must be called when the request is answered.
+func (s *server) idempotencyKey(w http.ResponseWriter, r *http.Request, key Key) (scoped string, done func(), ok bool) {
 	values := r.Header.Values("Idempotency-Key")
 	if len(values) == 0 {
-		return nil, func() {}, true
+		return "", func() {}, true
 	}
 	text, ok := unquoteKey(values[0])
 	if len(values) > 1 || !ok || text == "" || len(text) > maxIdempotencyKey ||
 		strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
 		fail(w, http.StatusBadRequest, "bad_request", "Idempotency-Key: must be one printable ASCII text of at most "+strconv.Itoa(maxIdempotencyKey)+" characters")
-		return nil, nil, false
+		return "", nil, false
 	}
 	// A key belongs to who sent it and to the resource it was sent to.
-	scoped := strings.Join([]string{key.Name, r.Method, r.URL.Path, text}, "\n")
+	scoped = strings.Join([]string{key.Name, r.Method, r.URL.Path, text}, "\n")
 	if !s.flying.begin(scoped) {
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusConflict, "request_in_flight", "a request with this Idempotency-Key is being answered; send it again in a moment")
-		return nil, nil, false
+		return "", nil, false
 	}
-	// What is asked for is the request; white space and the order of members make no difference.
-	asked, err := json.Marshal(patch)
-	if err != nil {
-		panic("ingest: a parsed patch always encodes")
-	}
-	return &store.Idempotency{Key: scoped, Fingerprint: string(asked)}, func() { s.flying.end(scoped) }, true
+	return scoped, func() { s.flying.end(scoped) }, true
 }
 
 var (

@@ -10,6 +10,8 @@ import (
 type metrics struct {
 	accepted *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+
+	deliveries *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -22,7 +24,11 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5},
 		}, []string{"route", "status"}),
 	}
-	registry.MustRegister(m.accepted, m.seconds)
+	m.deliveries = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "leadrelay_source_deliveries_total",
+		Help: "Deliveries of third-party sources, by what became of them: lead, kept (as a submission), left_out, refused or unavailable.",
+	}, []string{"source", "outcome"})
+	registry.MustRegister(m.accepted, m.seconds, m.deliveries)
 	return m
 }
 

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/julienschmidt/httprouter"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/leadrelay/leadrelay/internal/store"
@@ -22,11 +24,14 @@ type Options struct {
 	Store   *store.Store
 	Log     *slog.Logger
 	Metrics *prometheus.Registry
+	Config  func() ConfigState // for /readyz; may be nil
 
-	Keys   []Key
-	Dedupe bool // a create with a known address updates that lead
+	Keys    []Key
+	Sources []Source
+	Dedupe  bool // a create with a known address updates that lead
 
 	BodyBytes  int64   // the largest body; 0: 64 KiB
+	BatchBytes int64   // the largest body of a batch, whose leads are of BodyBytes each at most; 0: 8 MiB
 	Concurrent int     // requests at once, more are answered 503; 0: 1024
 	Rate       float64 // requests a second for each key, more are answered 429; 0: unlimited
 	Burst      int     // requests a key may make at once under Rate; 0: as many as a second's
@@ -34,40 +39,80 @@ type Options struct {
 
 const (
 	defaultBodyBytes  = 64 << 10
+	defaultBatchBytes = 8 << 20
 	defaultConcurrent = 1024
 
 	// storeTimeout bounds what a request that is read waits for Redis: past it the answer is 503.
 	storeTimeout = 5 * time.Second
+	batchTimeout = 10 * time.Second // the same for a batch
 )
 
-// server answers the front end's routes.
-type server struct {
-	Options
-	keys    *keyring
-	limits  *limits
+// ConfigState says which configuration is in use.
+type ConfigState struct {
+	Revision string
+	Loaded   time.Time
+	Problem  string // why a newer one is not; "": there is none
+}
+
+// FrontEnd answers the front end's routes.
+type FrontEnd struct {
+	lasting *lasting
+	current atomic.Pointer[httprouter.Router]
+}
+
+// lasting is what outlives a change of the options.
+type lasting struct {
 	flying  flying
 	turns   turns
+	batches *semaphore.Weighted // bytes
 	metrics *metrics
 
 	toldUnavailable *rate.Limiter
 }
 
-// New returns the front end's handler.
-func New(opts Options) http.Handler {
+// server answers requests by one set of options.
+type server struct {
+	Options
+	*lasting
+	keys   *keyring
+	limits *limits
+}
+
+// New returns the front end.
+func New(opts Options) *FrontEnd {
+	f := &FrontEnd{lasting: &lasting{
+		turns:   turns{leads: map[string]*turn{}},
+		batches: semaphore.NewWeighted(maxBatchesBytes),
+		metrics: newMetrics(opts.Metrics),
+
+		toldUnavailable: rate.NewLimiter(rate.Every(5*time.Second), 1),
+	}}
+	f.Reload(opts)
+	return f
+}
+
+// Reload replaces the options but for Metrics. A request under way is answered by those it began with.
+func (f *FrontEnd) Reload(opts Options) { f.current.Store(newRouter(opts, f.lasting)) }
+
+func (f *FrontEnd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.current.Load().ServeHTTP(w, r)
+}
+
+func newRouter(opts Options, lasts *lasting) *httprouter.Router {
 	if opts.BodyBytes == 0 {
 		opts.BodyBytes = defaultBodyBytes
+	}
+	if opts.BatchBytes == 0 {
+		opts.BatchBytes = defaultBatchBytes
 	}
 	if opts.Concurrent == 0 {
 		opts.Concurrent = defaultConcurrent
 	}
 	s := &server{
 		Options: opts,
+		lasting: lasts,
 		keys:    newKeyring(opts.Keys),
 		limits:  newLimits(opts.Concurrent, opts.Rate, opts.Burst),
-		turns:   turns{leads: map[string]*turn{}},
-		metrics: newMetrics(opts.Metrics),
-
-		toldUnavailable: rate.NewLimiter(rate.Every(5*time.Second), 1),
 	}
 	router := httprouter.New()
 	router.RedirectTrailingSlash = false
@@ -79,10 +124,14 @@ func New(opts Options) http.Handler {
 	}
 	const leads, one = "/api/v1/leads", "/api/v1/leads/:id"
 	router.POST(leads, s.guard("create", CreateOnly, s.create))
+	router.POST(leads+"/batch", s.guard("batch", CreateOnly, s.batch))
 	get(leads, s.guard("list", Full, s.list))
 	get(one, s.guard("get", Full, s.get))
 	router.PUT(one, s.guard("update", Full, s.update))
 	router.DELETE(one, s.guard("delete", Full, s.delete))
+
+	router.POST("/in/:source", s.open("source", s.delivered))
+	router.GET("/in/:source", s.open("source_challenge", s.challenged))
 
 	get("/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) {
 		writeJSON(w, http.StatusOK, map[string]any{"ok": true})
@@ -129,7 +178,12 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request, _ httprouter.Para
 		return
 	}
 	words, safe := s.Store.Persistence(ctx).Survives()
-	writeJSON(w, http.StatusOK, map[string]any{
+	state := map[string]any{
 		"ready": true, "redis": "reachable", "config": "loaded", "persistence": words, "persistence_safe": safe,
-	})
+	}
+	if s.Config != nil {
+		c := s.Config()
+		state["config_revision"], state["config_loaded_at"], state["config_problem"] = c.Revision, timestamp(c.Loaded), c.Problem
+	}
+	writeJSON(w, http.StatusOK, state)
 }

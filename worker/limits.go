@@ -33,14 +33,20 @@ func limiterOf(c Connector, all []Connector, s *store.Store) *store.Limiter {
 	for _, r := range c.Limits.Rates {
 		l.Rates = append(l.Rates, store.Rate(r))
 	}
-	for _, other := range all {
-		if rateScope(other) == l.RateScope {
-			for _, r := range other.Limits.Rates {
-				l.Counted = append(l.Counted, store.Rate(r))
-			}
-		}
+	for _, r := range countedWith(c, all) {
+		l.Counted = append(l.Counted, store.Rate(r))
 	}
 	return s.Limiter(l)
+}
+
+// countedWith are the rates that a connector's calls count under, among all connectors.
+func countedWith(c Connector, all []Connector) (rates []connectors.Rate) {
+	for _, other := range all {
+		if rateScope(other) == rateScope(c) {
+			rates = append(rates, other.Limits.Rates...)
+		}
+	}
+	return rates
 }
 
 func scope(c Connector) string     { return cmp.Or(c.Limits.Scope, c.Name) }

@@ -17,8 +17,8 @@ import (
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
-// serve takes the jobs of the connector's queue until ctx ends.
-func (r *runner) serve(ctx context.Context, opts Options) error {
+// serve takes the jobs of the connector's queue until ctx ends; then stop is to be called.
+func (r *runner) serve(ctx context.Context, opts Options) (stop func(), err error) {
 	client := &attentiveClient{UniversalClient: opts.Store.Client(), bell: r.bell, done: ctx.Done()}
 	server := asynq.NewServerFromRedisClient(client, asynq.Config{
 		Queues:            map[string]int{r.Name: 1},
@@ -29,7 +29,7 @@ func (r *runner) serve(ctx context.Context, opts Options) error {
 		Logger:            asynqLogger{r.log},
 		LogLevel:          asynq.WarnLevel,
 	})
-	err := server.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+	err = server.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		var job store.Job
 		if err := json.Unmarshal(task.Payload(), &job); err != nil || job.Shard < 0 || job.Shard >= lead.Shards {
 			return fmt.Errorf("not a job of ours: %w", asynq.SkipRetry)
@@ -38,11 +38,9 @@ func (r *runner) serve(ctx context.Context, opts Options) error {
 		return nil // outcomes are in the sync records; the sweeper finds what a round left
 	}))
 	if err != nil {
-		return fmt.Errorf("queue %s: %w", r.Name, err)
+		return func() {}, fmt.Errorf("queue %s: %w", r.Name, err)
 	}
-	<-ctx.Done()
-	server.Shutdown()
-	return nil
+	return server.Shutdown, nil
 }
 
 // lookAnyway is how long an empty queue is left alone when no bell rings.

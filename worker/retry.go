@@ -162,8 +162,13 @@ func (r *runner) throttle(asked time.Duration) time.Duration {
 }
 
 // synced is the record after a push that succeeded.
-func synced(c *store.Claim, ref, address string, now time.Time) store.Record {
-	return store.Record{Synced: c.Change.Lead.Revision, Ref: ref, Sent: true, Address: address, At: now.UnixMilli()}
+func (r *runner) synced(c *store.Claim, ref string, now time.Time) store.Record {
+	l := c.Change.Lead
+	record := store.Record{Synced: l.Revision, Ref: ref, Sent: true, Address: r.address(l), At: now.UnixMilli()}
+	if !r.Event {
+		record.Payload = r.Fields.Digest(l)
+	}
+	return record
 }
 
 // skipped is the record of a lead that the connector's filter leaves out.

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -36,7 +37,8 @@ type runner struct {
 	bell   chan struct{}             // has a value when the queue has a job
 	rounds [lead.Shards]atomic.Int32 // how often a round of a shard was asked for since it began
 	pushes sync.WaitGroup
-	base   context.Context // of pushes: outlives the jobs, ends when the worker gives up waiting
+	base   context.Context // of pushes: outlives the jobs, ends when the worker gives up waiting, or they are done
+	life   context.Context // of the worker's pushes
 
 	gate      atomic.Pointer[store.Gate]
 	open      atomic.Bool  // what noticeGate saw last
@@ -46,11 +48,13 @@ type runner struct {
 	spending  atomic.Int32 // requests within calls that wait for the vendor's limits
 	calls     durations
 
-	mu     sync.Mutex
-	ending bool // nothing new may begin
-	held   map[*store.Claim]*fence
-	flying map[string]bool // tokens of permitted calls
-	rests  time.Time       // until when the vendor's limits let nothing through
+	mu      sync.Mutex
+	stop    func()
+	retired bool // the connector is not used any more after this
+	ending  bool // nothing new may begin
+	held    map[*store.Claim]*fence
+	flying  map[string]bool // tokens of permitted calls
+	rests   time.Time       // until when the vendor's limits let nothing through
 }
 
 // task is what goes out together, and who is told when it waits for nothing any more.
@@ -103,7 +107,35 @@ func (r *runner) abilities() string {
 	return strings.Join(all, ", ")
 }
 
-func (r *runner) begin(pushing context.Context) { r.base = pushing }
+// begin prepares the runner for its work, which stop ends. end is called when nothing is under way any more.
+func (r *runner) begin(pushing context.Context, stop func()) (end func()) {
+	r.life = pushing
+	base, endBase := context.WithCancel(pushing)
+	r.base = base
+	r.mu.Lock()
+	r.stop = stop
+	r.mu.Unlock()
+	return func() {
+		endBase()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if closer, ok := r.Connector.Connector.(io.Closer); ok && r.retired {
+			if err := closer.Close(); err != nil {
+				r.log.Warn("a connector that is not used any more could not be closed", "error", err)
+			}
+		}
+	}
+}
+
+// retire ends the runner's work, and its connector after that.
+func (r *runner) retire() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retired = true
+	if r.stop != nil {
+		r.stop()
+	}
+}
 
 // enter counts one more push or round that finish waits for, unless finish was called.
 func (r *runner) enter() bool {

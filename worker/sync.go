@@ -409,7 +409,7 @@ func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 		case c.Change.Op == lead.Delete:
 			c.Record = store.Record{Synced: revision}
 		default:
-			c.Record = synced(c, got.ref, r.address(c.Change.Lead), now)
+			c.Record = r.synced(c, got.ref, now)
 		}
 		r.log.Debug("in step", "lead", id, "revision", revision)
 		more, err := r.settle(c, store.Done, time.Time{})
@@ -494,7 +494,7 @@ func (r *runner) afterSettle(c *store.Claim, more bool, err error, called bool) 
 func (r *runner) makeGood(c *store.Claim) {
 	for {
 		err := r.retryRedis(func(ctx context.Context) error { return r.store.Reopen(ctx, c) })
-		if err == nil || r.base.Err() != nil {
+		if err == nil || r.life.Err() != nil {
 			return
 		}
 	}

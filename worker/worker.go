@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
@@ -27,14 +29,18 @@ type Connector struct {
 	Event     bool // gets every revision in order, not only the newest
 	Connector connectors.Connector
 	Filter    connectors.Filter
+	Fields    connectors.Mapping
 
 	Concurrency int // pushes at once in this process
 	Retry       Retry
 	Breaker     Breaker
 	Limits      connectors.Limits
+
+	// Fingerprint is the same where everything else is; see Reload.
+	Fingerprint string
 }
 
-// Options are what a Worker gets from the outside. Every field is required but Shutdown.
+// Options are what a Worker gets from the outside. Store, Log and Metrics are required.
 type Options struct {
 	Store   *store.Store
 	Log     *slog.Logger
@@ -47,20 +53,96 @@ type Options struct {
 // Worker pushes leads to connectors. Any number of workers, in any number of processes, may share a store.
 type Worker struct {
 	Options
+	metrics *metrics
+	intake  atomic.Pointer[Intake]
+
+	mu      sync.Mutex
+	list    []Connector
 	runners map[string]*runner
+	running *running // nil until Run
+}
+
+// running is what the runners of a worker share while it runs.
+type running struct {
+	ctx     context.Context // until nothing new may begin
+	pushing context.Context // until what is in flight must end
+	runners sync.WaitGroup
 }
 
 // New prepares a worker; Run starts it.
-func New(list []Connector, opts Options) *Worker {
+func New(list []Connector, intake Intake, opts Options) *Worker {
 	if opts.Shutdown == 0 {
 		opts.Shutdown = 25 * time.Second
 	}
-	m := newMetrics(opts.Metrics)
-	w := &Worker{Options: opts, runners: map[string]*runner{}}
+	w := &Worker{Options: opts, metrics: newMetrics(opts.Metrics), list: list, runners: map[string]*runner{}}
+	w.intake.Store(&intake)
 	for _, c := range list {
-		w.runners[c.Name] = newRunner(c, limiterOf(c, list, opts.Store), opts.Store, opts.Log.With("connector", c.Name), m)
+		w.runners[c.Name] = w.newRunner(c, list)
 	}
 	return w
+}
+
+func (w *Worker) newRunner(c Connector, list []Connector) *runner {
+	return newRunner(c, limiterOf(c, list, w.Store), w.Store, w.Log.With("connector", c.Name), w.metrics)
+}
+
+// Reload replaces the connectors and the intake. A connector that is as it was goes on undisturbed. What is in flight to any other finishes
+// with what it began with, while its successor, if it has one, begins: the fences keep them apart. A connector that is
+// not used any more is closed when it is done; the backlog of one that has no successor stays as it is.
+func (w *Worker) Reload(list []Connector, intake Intake) error {
+	w.intake.Store(&intake)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := map[string]*runner{}
+	var problems []error
+	for _, c := range list {
+		old := w.runners[c.Name]
+		if old != nil && old.Fingerprint == c.Fingerprint && slices.Equal(countedWith(old.Connector, w.list), countedWith(c, list)) {
+			next[c.Name] = old
+			continue
+		}
+		next[c.Name] = w.newRunner(c, list)
+	}
+	for name, old := range w.runners {
+		if next[name] != old {
+			old.retire()
+		}
+	}
+	before := w.runners
+	w.list, w.runners = list, next
+	for name, r := range next {
+		if w.running != nil && before[name] != r {
+			problems = append(problems, w.begin(r))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// each are the runners there are now.
+func (w *Worker) each() map[string]*runner {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.runners)
+}
+
+// begin lets a runner work until it is retired or the worker ends. The caller holds mu.
+func (w *Worker) begin(r *runner) error {
+	serving, stop := context.WithCancel(w.running.ctx)
+	end := r.begin(w.running.pushing, stop)
+	w.Log.Info("connector ready", "connector", r.Name, "kind", r.Kind, "abilities", r.abilities())
+	stopServing, err := r.serve(serving, w.Options)
+	w.running.runners.Go(func() {
+		defer end()
+		fences, endFences := context.WithCancel(w.running.pushing)
+		var keeping sync.WaitGroup
+		keeping.Go(func() { r.keepFences(fences) })
+		<-serving.Done()
+		stopServing()
+		r.finish()
+		endFences()
+		keeping.Wait()
+	})
+	return err
 }
 
 // Run works until ctx ends. Then it takes nothing new, lets the pushes in flight finish for the time of
@@ -68,36 +150,34 @@ func New(list []Connector, opts Options) *Worker {
 func (w *Worker) Run(ctx context.Context) error {
 	pushing, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	running := &running{ctx: working, pushing: pushing}
+	w.mu.Lock()
+	w.running = running
+	var problems []error
 	for _, r := range w.runners {
-		r.begin(pushing)
-		w.Log.Info("connector ready", "connector", r.Name, "kind", r.Kind, "abilities", r.abilities())
+		problems = append(problems, w.begin(r))
+	}
+	w.mu.Unlock()
+	err := errors.Join(problems...)
+	if err != nil {
+		stop()
 	}
 
 	var background sync.WaitGroup
 	backgroundCtx, endBackground := context.WithCancel(pushing)
-	keep := func(do func(context.Context)) {
-		background.Add(1)
-		go func() { defer background.Done(); do(backgroundCtx) }()
-	}
-	keep(func(bell context.Context) {
-		w.Store.Bell(bell, w.listening, func(job store.Job) { w.rung(ctx, job) }, w.readGates)
+	background.Go(func() {
+		w.Store.Bell(backgroundCtx, w.listening, func(job store.Job) { w.rung(working, job) }, w.readGates)
 	})
-	for _, r := range w.runners {
-		keep(r.keepFences)
-	}
-
-	var queues errgroup.Group
-	for _, r := range w.runners {
-		queues.Go(func() error { return r.serve(ctx, w.Options) })
-	}
-	queues.Go(func() error { w.sweep(ctx); return nil })
-	err := queues.Wait()
+	var searching sync.WaitGroup
+	searching.Go(func() { w.sweep(working) })
+	searching.Go(func() { w.fetch(working) })
+	searching.Wait()
 
 	finished := make(chan struct{})
 	go func() {
-		for _, r := range w.runners {
-			r.finish()
-		}
+		running.runners.Wait()
 		close(finished)
 	}()
 	select {
@@ -114,7 +194,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // listening hears the bell from now on: jobs that came before wait in the queues.
 func (w *Worker) listening() {
-	for _, r := range w.runners {
+	for _, r := range w.each() {
 		r.ring()
 	}
 }
@@ -122,7 +202,10 @@ func (w *Worker) listening() {
 // rung hears of a new job and looks for its leads at once: the job itself arrives a few round trips later, for whoever
 // did not hear.
 func (w *Worker) rung(ctx context.Context, job store.Job) {
-	if r := w.runners[job.Connector]; r != nil && job.Shard >= 0 && job.Shard < lead.Shards {
+	w.mu.Lock()
+	r := w.runners[job.Connector]
+	w.mu.Unlock()
+	if r != nil && job.Shard >= 0 && job.Shard < lead.Shards {
 		go r.round(ctx, job.Shard)
 		r.ring()
 	}
@@ -130,7 +213,7 @@ func (w *Worker) rung(ctx context.Context, job store.Job) {
 
 // readGates hears of a gate that changed.
 func (w *Worker) readGates() {
-	for _, r := range w.runners {
+	for _, r := range w.each() {
 		r.readGate()
 	}
 }
@@ -155,7 +238,7 @@ func (w *Worker) sweep(ctx context.Context) {
 			continue
 		}
 		var open []string
-		for name, r := range w.runners {
+		for name, r := range w.each() {
 			r.gate.Store(new(gates[name]))
 			r.noticeGate(ctx)
 			if r.pass() {

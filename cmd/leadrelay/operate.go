@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -21,7 +23,7 @@ import (
 // onStore runs an operator's verb on the store that the configuration names, or on the embedded one of a
 // running `leadrelay up`.
 func onStore(cmd *cobra.Command, do func(ctx context.Context, s *store.Store) error) error {
-	c, log, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipConnectors())...)
+	c, log, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors())...)
 	if err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func connectorNames(cmd *cobra.Command, args []string, _ string) ([]string, cobr
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	c, _, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipConnectors())...)
+	c, _, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors())...)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
@@ -405,4 +407,117 @@ func setGate(cmd *cobra.Command, name string, state store.GateState, reason stri
 		}
 		return nil
 	})
+}
+
+// refusal is why leads of a connector are parked, and how many.
+type refusal struct {
+	Connector string   `json:"connector"`
+	Reason    string   `json:"reason"`
+	Leads     int      `json:"leads"`
+	Examples  []string `json:"examples"`
+}
+
+const refusalExamples = 3
+
+func failedCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "failed [CONNECTOR]",
+		Short: "Show why leads are parked, by connector and reason",
+		Example: `  leadrelay failed
+  leadrelay failed newsletter --json`,
+		Args: cobra.MaximumNArgs(1),
+
+		ValidArgsFunction: connectorNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+				names := args
+				if len(names) == 0 {
+					for _, c := range s.Connectors() {
+						names = append(names, c.Name)
+					}
+				} else if err := known(s, names[0]); err != nil {
+					return err
+				}
+				all := []*refusal{}
+				for _, name := range names {
+					found, err := s.Parked(ctx, name, maxParked)
+					if err != nil {
+						return err
+					}
+					if len(found) == maxParked {
+						fmt.Fprintf(cmd.ErrOrStderr(), "leadrelay: of %s these are the first %d; `leadrelay status` counts them all\n", name, maxParked)
+					}
+					all = append(all, refusals(name, found)...)
+				}
+				if asJSON {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
+				}
+				if len(all) == 0 {
+					fmt.Fprintln(cmd.OutOrStdout(), "no lead is parked")
+					return nil
+				}
+				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprintln(table, "CONNECTOR\tLEADS\tSUCH AS\tREASON")
+				for _, r := range all {
+					fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", r.Connector, r.Leads, r.Examples[0], r.Reason)
+				}
+				return table.Flush()
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// refusals groups parked leads by why they are, most of them first.
+func refusals(connector string, found []store.Found) []*refusal {
+	byReason := map[string]*refusal{}
+	for _, f := range found {
+		for _, st := range f.Standings {
+			if st.Connector != connector {
+				continue
+			}
+			// A lead's own id in a reason is no other reason.
+			reason := strings.ReplaceAll(st.Record.Reason, f.Lead.ID, "ID")
+			r := byReason[reason]
+			if r == nil {
+				r = &refusal{Connector: connector, Reason: reason}
+				byReason[reason] = r
+			}
+			if r.Leads++; len(r.Examples) < refusalExamples {
+				r.Examples = append(r.Examples, f.Lead.ID)
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(byReason), func(a, b *refusal) int {
+		return cmp.Or(cmp.Compare(b.Leads, a.Leads), cmp.Compare(a.Reason, b.Reason))
+	})
+}
+
+func dropCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "drop CONNECTOR",
+		Short: "Forget the backlog of a connector that was taken out of the configuration",
+		Long: `Forget the backlog of a connector that was taken out of the configuration, and what it had of each lead. The outside
+system keeps what it has. Should a connector of this name be configured again, it begins anew: "leadrelay sync" fills it.`,
+		Example: `  leadrelay drop old-crm`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+				if known(s, args[0]) == nil {
+					return fmt.Errorf("%s is configured; take it out of the configuration first, or `leadrelay pause %s`", args[0], args[0])
+				}
+				n, err := s.Disown(ctx, args[0], func(done int) { fmt.Fprintf(cmd.ErrOrStderr(), "\r%d leads", done) })
+				if err != nil {
+					return err
+				}
+				if n == 0 {
+					return fmt.Errorf("nothing is known of a connector %q", args[0])
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is forgotten; it had to do with %d leads\n", args[0], n)
+				return nil
+			})
+		},
+	}
 }

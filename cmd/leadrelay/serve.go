@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,7 +47,10 @@ beside one or more "leadrelay worker".`,
 			tellPersistence(ctx, s, log)
 			tellStopping(ctx, c, log)
 			log.Info("accepting leads", "address", listener.Addr().String(), "connectors", len(c.Connectors))
-			return serve(ctx, listener, newFrontEnd(c, s, newRegistry(s), log), c, log)
+			running := newLive(c, s, log, func() (*config.Config, error) { c, _, err := load(cmd, config.SkipConnectors()); return c, err })
+			front := running.frontEnd()
+			go running.keep(ctx)
+			return serve(ctx, listener, front, c, log)
 		},
 	}
 }
@@ -65,20 +69,20 @@ the work and the vendors' limits.`,
 			if err != nil {
 				return err
 			}
-			defer c.Close()
 			if c.Redis.URL == "" {
-				return errNoRedis
+				return errors.Join(errNoRedis, c.Close())
 			}
 			ctx := cmd.Context()
 			s, err := openStore(ctx, c.Redis, c, log)
 			if err != nil {
-				return err
+				return errors.Join(err, c.Close())
 			}
 			defer closeStore(s)
+			running := newLive(c, s, log, func() (*config.Config, error) { c, _, err := load(cmd, config.SkipFrontEnd()); return c, err })
+			defer running.close()
 			tellPersistence(ctx, s, log)
 			tellStopping(ctx, c, log)
-			registry := newRegistry(s)
-			w := newWorker(c, s, registry, log)
+			w := running.work()
 			group, ctx := errgroup.WithContext(ctx)
 			if c.Worker.Listen != "" {
 				listener, err := listen("worker.listen", c.Worker.Listen)
@@ -87,9 +91,10 @@ the work and the vendors' limits.`,
 				}
 				pages := *c
 				pages.TLS = config.TLS{}
-				group.Go(func() error { return serve(ctx, listener, workerPages(s, registry), &pages, log) })
+				group.Go(func() error { return serve(ctx, listener, workerPages(running), &pages, log) })
 			}
 			group.Go(func() error { return w.Run(ctx) })
+			group.Go(func() error { running.keep(ctx); return nil })
 			return group.Wait()
 		},
 	}
@@ -109,7 +114,7 @@ Without a URL it asks for /readyz where the configuration says that up or ingest
 			if len(args) == 1 {
 				url = args[0]
 			} else {
-				c, _, err := load(cmd, orBuiltIn(cmd, config.AllowMissingKeys(), config.SkipConnectors())...)
+				c, _, err := load(cmd, orBuiltIn(cmd, config.AllowMissingKeys(), config.SkipSources(), config.SkipConnectors())...)
 				if err != nil {
 					return err
 				}

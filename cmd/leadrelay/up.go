@@ -37,11 +37,13 @@ On the first start it makes an API key and keeps it in data_dir.`,
 }
 
 func up(cmd *cobra.Command) (err error) {
-	c, log, err := load(cmd, orBuiltIn(cmd, config.AllowMissingKeys())...)
+	options := orBuiltIn(cmd, config.AllowMissingKeys())
+	c, log, err := load(cmd, options...)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	closeConfig := c.Close
+	defer func() { closeConfig() }()
 	listener, err := listen("listen", c.Listen)
 	if err != nil {
 		return err
@@ -87,10 +89,18 @@ func up(cmd *cobra.Command) (err error) {
 	defer closeStore(s)
 	tellPersistence(ctx, s, log)
 
-	registry := newRegistry(s)
-	w := newWorker(c, s, registry, log)
-	group.Go(func() error { return serve(ctx, listener, newFrontEnd(c, s, registry, log), c, log) })
+	running := newLive(c, s, log, func() (*config.Config, error) {
+		next, _, err := load(cmd, options...)
+		if err == nil {
+			_, _, err = ownKey(next, log)
+		}
+		return next, err
+	})
+	closeConfig = running.close
+	front, w := running.frontEnd(), running.work()
+	group.Go(func() error { return serve(ctx, listener, front, c, log) })
 	group.Go(func() error { return w.Run(ctx) })
+	group.Go(func() error { running.keep(ctx); return nil })
 	greet(cmd.OutOrStdout(), c, listener.Addr().String(), description, key, isNew)
 	return group.Wait()
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -49,7 +50,7 @@ func load(cmd *cobra.Command, options ...config.Option) (*config.Config, *slog.L
 		return nil, nil, err
 	}
 	log := c.Log.New(cmd.ErrOrStderr())
-	redis.SetLogger(redisLogger{log})
+	redisLogs.Do(func() { redis.SetLogger(redisLogger{log}) })
 	for _, warning := range c.Warnings {
 		log.Warn(warning)
 	}
@@ -64,6 +65,8 @@ func orBuiltIn(cmd *cobra.Command, options ...config.Option) []config.Option {
 	return append(options, config.DefaultIfMissing())
 }
 
+var redisLogs sync.Once // clients read the logger whenever they like
+
 // redisLogger hands the Redis client's log to ours. What it tells of failed connections is told again, with more
 // meaning, by whoever needed one.
 type redisLogger struct{ log *slog.Logger }
@@ -77,11 +80,7 @@ func openStore(ctx context.Context, at config.Redis, c *config.Config, log *slog
 	client := store.Connect(at.Options())
 	start, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	var list []store.Connector
-	for _, connector := range c.Connectors {
-		list = append(list, store.Connector{Name: connector.Name, Event: connector.Event})
-	}
-	s, err := store.New(start, client, list, log)
+	s, err := store.New(start, client, storeConnectors(c), log)
 	if err == nil {
 		return s, nil
 	}
@@ -98,6 +97,13 @@ func openStore(ctx context.Context, at config.Redis, c *config.Config, log *slog
 	}
 	return nil, fmt.Errorf("redis.url: %w; see that a Redis runs there, and that address, password and database in "+
 		"redis.url or LEADRELAY_REDIS_URL are right", err)
+}
+
+func storeConnectors(c *config.Config) (list []store.Connector) {
+	for _, connector := range c.Connectors {
+		list = append(list, store.Connector{Name: connector.Name, Event: connector.Event})
+	}
+	return list
 }
 
 // closeStore is called when the program ends: a Redis that is away must not hold that up.
@@ -132,9 +138,10 @@ func newRegistry(s *store.Store) *prometheus.Registry {
 	return registry
 }
 
-func newFrontEnd(c *config.Config, s *store.Store, registry *prometheus.Registry, log *slog.Logger) http.Handler {
+// frontEndOptions are those that follow from a configuration.
+func frontEndOptions(c *config.Config, s *store.Store, log *slog.Logger) ingest.Options {
 	options := ingest.Options{
-		Store: s, Log: log, Metrics: registry, Dedupe: c.Leads.Dedupe == config.DedupeEmail,
+		Store: s, Log: log, Dedupe: c.Leads.Dedupe == config.DedupeEmail,
 		BodyBytes: int64(c.Limits.BodyBytes), Concurrent: c.Limits.ConcurrentRequests,
 		Rate: c.Limits.RequestsPerSecond, Burst: c.Limits.Burst,
 	}
@@ -145,20 +152,31 @@ func newFrontEnd(c *config.Config, s *store.Store, registry *prometheus.Registry
 		}
 		options.Keys = append(options.Keys, ingest.Key{Name: key.Name, Secret: key.Key.Reveal(), Scope: scope})
 	}
-	return ingest.New(options)
+	for _, source := range c.Sources {
+		options.Sources = append(options.Sources, ingest.Source{Name: source.Name, Source: source.Source})
+	}
+	return options
 }
 
-func newWorker(c *config.Config, s *store.Store, registry prometheus.Registerer, log *slog.Logger) *worker.Worker {
-	var list []worker.Connector
+func workerConnectors(c *config.Config) (list []worker.Connector) {
 	for _, connector := range c.Connectors {
 		list = append(list, worker.Connector{
-			Name: connector.Name, Kind: connector.Type, Event: connector.Event,
-			Connector: connector.Connector, Filter: connector.Filter,
+			Name: connector.Name, Kind: connector.Type, Event: connector.Event, Fingerprint: connector.Fingerprint,
+			Connector: connector.Connector, Filter: connector.Filter, Fields: connector.Fields,
 			Concurrency: connector.Concurrency, Limits: connector.Limits,
 			Retry: worker.Retry(connector.Retry), Breaker: worker.Breaker(connector.Breaker),
 		})
 	}
-	return worker.New(list, worker.Options{Store: s, Log: log, Metrics: registry, Shutdown: c.ShutdownTimeout})
+	return list
+}
+
+// workerIntake is how a worker makes leads of what only names them.
+func workerIntake(c *config.Config) worker.Intake {
+	intake := worker.Intake{Sources: map[string]worker.Source{}, Dedupe: c.Leads.Dedupe == config.DedupeEmail}
+	for _, source := range c.Sources {
+		intake.Sources[ingest.SourceOrigin(source.Name)] = source.Source
+	}
+	return intake
 }
 
 // listen binds the address of a setting, so that a wrong one is known before anything else starts.
@@ -211,7 +229,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, c *
 }
 
 // workerPages are the health and metrics of a worker process.
-func workerPages(s *store.Store, registry *prometheus.Registry) http.Handler {
+func workerPages(running *live) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "ok\n")
@@ -219,12 +237,16 @@ func workerPages(s *store.Store, registry *prometheus.Registry) http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		if err := s.Ping(ctx); err != nil {
+		if err := running.store.Ping(ctx); err != nil {
 			http.Error(w, "redis does not answer", http.StatusServiceUnavailable)
 			return
 		}
-		io.WriteString(w, "ready\n")
+		state := running.state()
+		fmt.Fprintf(w, "ready\nconfiguration %s, loaded at %s\n", state.Revision, state.Loaded.UTC().Format(time.RFC3339))
+		if state.Problem != "" {
+			fmt.Fprintf(w, "a newer one is not taken over: %s\n", state.Problem)
+		}
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(running.registry, promhttp.HandlerOpts{}))
 	return mux
 }

@@ -59,7 +59,9 @@ func (l *loader) check(c *Config) {
 	}
 }
 
-func (l *loader) oneOf(key, value string, allowed ...string) {
+func (l *loader) oneOf(key, value string, allowed ...string) { l.oneOfAt("", key, value, allowed...) }
+
+func (l *loader) oneOfAt(place, key, value string, allowed ...string) {
 	if slices.Contains(allowed, value) {
 		return
 	}
@@ -71,7 +73,7 @@ func (l *loader) oneOf(key, value string, allowed ...string) {
 		}
 	}
 	last := len(words) - 1
-	l.problem("", "%s: must be %s or %s", key, strings.Join(words[:last], ", "), words[last])
+	l.problem(place, "%s: must be %s or %s", key, strings.Join(words[:last], ", "), words[last])
 }
 
 func isAddress(text string) bool {

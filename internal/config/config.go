@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/leadrelay/leadrelay/connectors"
@@ -26,12 +27,22 @@ type Config struct {
 	Leads           Leads         `mapstructure:"leads"`
 	Limits          Limits        `mapstructure:"limits"`
 	Worker          Worker        `mapstructure:"worker"`
+	TrustedProxies  []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-For is believed; see Proxies
+
+	Proxies []netip.Prefix `mapstructure:"-"` // TrustedProxies
+
+	// Forms and Sources are in the order of the file.
+	Forms   []Form   `mapstructure:"-"`
+	Sources []Source `mapstructure:"-"`
 
 	// Connectors are in the order of the file. They are open; see Close.
 	Connectors []Connector `mapstructure:"-"`
 
 	// Path is the file this was read from; "" for the built-in configuration (see DefaultIfMissing).
 	Path string `mapstructure:"-"`
+
+	// Revision names what the file held.
+	Revision string `mapstructure:"-"`
 
 	// MissingKeys are the API keys that were left out because they had no value; see AllowMissingKeys.
 	MissingKeys []MissingKey `mapstructure:"-"`
@@ -130,10 +141,15 @@ type Connector struct {
 	// Connector is open. It is nil where Load was told SkipConnectors.
 	Connector connectors.Connector
 
-	Filter      connectors.Filter // which leads it is given
-	Concurrency int               // pushes in flight in one worker process; at least 1
+	Filter      connectors.Filter  // which leads it is given
+	Fields      connectors.Mapping // what it is given of them
+	Concurrency int                // pushes in flight in one worker process; at least 1
 	Retry       Retry
 	Breaker     Breaker
+
+	// Fingerprint is the same where a connector of another Load would be no other: of its entry and of the files that it
+	// names. It tells nothing of them.
+	Fingerprint string
 
 	// Limits are what the connector itself says (connectors.Limited), with the configured ones in their place.
 	Limits connectors.Limits
@@ -160,7 +176,34 @@ func (c Connector) GoString() string { return c.Name }
 // MarshalText is String, for encoding/json and log/slog.
 func (c Connector) MarshalText() ([]byte, error) { return []byte(c.Name), nil }
 
-// Close closes the connectors.
+// Adopt takes over the open connectors of a former configuration that are the same, in the place of its own. What only
+// the former has is left to whoever uses it.
+func (c *Config) Adopt(former *Config) {
+	same := map[string]connectors.Connector{}
+	for _, old := range former.Connectors {
+		same[old.Name+" "+old.Fingerprint] = old.Connector
+	}
+	for i := range c.Connectors {
+		mine := &c.Connectors[i]
+		theirs := same[mine.Name+" "+mine.Fingerprint]
+		if mine.Fingerprint == "" || theirs == nil {
+			continue
+		}
+		if closer, ok := mine.Connector.(io.Closer); ok {
+			closer.Close() // nobody has used it
+		}
+		mine.Connector = theirs
+	}
+}
+
+// CloseSources closes what the sources hold open and do not use in this moment.
+func (c *Config) CloseSources() {
+	for _, source := range c.Sources {
+		source.Source.Close()
+	}
+}
+
+// Close closes the connectors and the sources.
 func (c *Config) Close() error {
 	var problems []error
 	for _, connector := range c.Connectors {
@@ -168,5 +211,6 @@ func (c *Config) Close() error {
 			problems = append(problems, closer.Close())
 		}
 	}
+	c.CloseSources()
 	return errors.Join(problems...)
 }

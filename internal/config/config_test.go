@@ -229,7 +229,9 @@ connectors:
 func TestEmptyFileIsTheDefaults(t *testing.T) {
 	environ(t)
 	for _, file := range []string{"testdata/good-empty.yaml", "testdata/good-comment.yaml", "testdata/good-null.yaml"} {
-		equal(t, file, load(t, file), &config.Config{
+		c := load(t, file)
+		c.Revision = ""
+		equal(t, file, c, &config.Config{
 			Path:            file,
 			Listen:          "127.0.0.1:8080",
 			DataDir:         "data",
@@ -248,7 +250,7 @@ func TestFullFile(t *testing.T) {
 	environ(t)
 	c := load(t, "testdata/good-full.yaml")
 	entries := c.Connectors
-	c.Connectors = nil
+	c.Connectors, c.Revision = nil, ""
 	equal(t, "config", c, &config.Config{
 		Path:            "testdata/good-full.yaml",
 		Listen:          "0.0.0.0:80",
@@ -287,7 +289,7 @@ func TestFullFile(t *testing.T) {
 			t.Errorf("source %s: got %v, %v", source, got, err)
 		}
 	}
-	sheet.Connector, sheet.Filter = nil, connectors.Filter{}
+	sheet.Connector, sheet.Filter, sheet.Fingerprint, sheet.Fields = nil, connectors.Filter{}, "", connectors.Mapping{}
 	equal(t, "connector", sheet, config.Connector{
 		Name: "sheet", Type: "sheet", Concurrency: 4,
 		Retry:   config.Retry{Initial: 2 * time.Second, Max: time.Minute, Horizon: 24 * time.Hour},
@@ -306,7 +308,7 @@ func TestFullFile(t *testing.T) {
 		Headers: map[string]string{"x-upper": "Value"}, // viper
 		Keys:    []vaultKey{{"one"}, {"from-a-file"}},
 	})
-	safe.Connector = nil
+	safe.Connector, safe.Fingerprint, safe.Fields = nil, "", connectors.Mapping{}
 	equal(t, "connector", safe, config.Connector{
 		Name: "safe", Type: "vault", Event: true, Concurrency: 16,
 		Retry:   config.Retry{Initial: time.Second, Max: 15 * time.Minute, Horizon: 72 * time.Hour},
@@ -346,7 +348,7 @@ func TestEverySettingCanComeFromTheEnvironment(t *testing.T) {
 		"empty maps in the file": "{redis: {}, limits: , log: {level: }}",
 	} {
 		c := load(t, write(t, text))
-		c.Path, c.Warnings = "", nil
+		c.Path, c.Warnings, c.Revision = "", nil, ""
 		equal(t, name, c, &config.Config{
 			Listen:          "127.0.0.1:9",
 			DataDir:         "elsewhere",
@@ -661,4 +663,32 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%d connectors were left open", opened)
 		}
 	})
+}
+
+func TestP8AConnectorIsKeptWhereItIsTheSame(t *testing.T) {
+	environ(t)
+	secret := write(t, "first")
+	text := func(size int) string {
+		return fmt.Sprintf("connectors:\n  - {name: one, type: sheet, settings: {path: a, size: %d}}\n  - {name: two, type: vault, settings: {token_file: %q}}\n", size, secret)
+	}
+	former := load(t, write(t, text(1)))
+	kept := func(c *config.Config) (kept []bool) {
+		c.Adopt(former)
+		for i := range c.Connectors {
+			kept = append(kept, c.Connectors[i].Connector == former.Connectors[i].Connector)
+		}
+		return kept
+	}
+	equal(t, "the same file", kept(load(t, write(t, text(1)))), []bool{true, true})
+	equal(t, "another setting", kept(load(t, write(t, text(2)))), []bool{false, true})
+	if err := os.WriteFile(secret, []byte("second"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "another secret in the same file", kept(load(t, write(t, text(1)))), []bool{true, false})
+}
+
+func TestSettingsThatCountFromTheNextStartAreNamed(t *testing.T) {
+	environ(t)
+	former := load(t, write(t, "listen: 127.0.0.1:1"))
+	equal(t, "fixed", load(t, write(t, "{listen: '127.0.0.1:2', redis: {url: 'redis://there'}, limits: {burst: 3}}")).Fixed(former), []string{"listen", "redis"})
 }

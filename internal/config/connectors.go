@@ -1,7 +1,10 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"regexp"
@@ -41,14 +44,7 @@ var (
 // connectors reads and opens the connectors.
 func (l *loader) connectors(raw any, c *Config) {
 	logger := l.log(c.Log)
-	names := map[string]int{}
-	for i, element := range l.list("connectors", raw) {
-		mapping, ok := element.(map[string]any)
-		if !ok {
-			l.problem("", "connectors[%d]: must be a mapping", i)
-			continue
-		}
-		place := placeOf("connectors", i, text(mapping["name"]))
+	l.named("connectors", raw, func(place, _ string, mapping map[string]any) string {
 		settings := mapping["settings"]
 		delete(mapping, "settings")
 		mapping, _ = l.expand(place, "", mapping).(map[string]any)
@@ -66,24 +62,21 @@ func (l *loader) connectors(raw any, c *Config) {
 		}
 		l.decode(place, mapping, &e)
 		l.checkEntry(place, e)
-		if first, taken := names[e.Name]; taken {
-			l.problem(place, "name: connectors[%d] has it already", first)
-		} else if l.checkName(place, e.Name) {
-			names[e.Name] = i
-		}
 		connector := Connector{
 			Name: e.Name, Type: kind.Name, Event: kind.Event,
 			Filter:      l.filter(place, e.When),
 			Concurrency: e.Concurrency, Retry: e.Retry, Breaker: e.Breaker,
 		}
-		fields := l.fields(place, e.Fields, kind)
+		connector.Fields = l.fields(place, e.Fields, kind)
 		if known && !l.skipConnectors {
-			env := connectors.Env{Name: e.Name, Fields: fields, Log: logger}
-			connector.Connector = l.open(place, kind, settings, env)
+			env := connectors.Env{Name: e.Name, Fields: connector.Fields, Log: logger}
+			connector.Connector, settings = l.open(place, kind, settings, env)
+			connector.Fingerprint = fingerprint(mapping, settings)
 		}
 		connector.Limits = e.Limits.over(connector.Connector)
 		c.Connectors = append(c.Connectors, connector)
-	}
+		return e.Name
+	})
 	if len(c.Connectors) == 0 {
 		c.Warnings = append(c.Warnings, "connectors: none, so leads are stored and go nowhere")
 	}
@@ -252,15 +245,43 @@ func isConstant(value any) bool {
 	return true
 }
 
-// open builds one connector; nil where it has problems.
-func (l *loader) open(place string, kind connectors.Kind, raw any, env connectors.Env) connectors.Connector {
+// fingerprint is another where an entry is another, or what a file holds that it names.
+func fingerprint(mapping map[string]any, settings any) string {
+	sum := sha256.New()
+	var add func(key string, value any)
+	add = func(key string, value any) {
+		switch v := value.(type) {
+		case map[string]any:
+			for _, name := range slices.Sorted(maps.Keys(v)) {
+				add(name, v[name])
+			}
+		case []any:
+			for _, element := range v {
+				add(key, element)
+			}
+		default:
+			fmt.Fprintf(sum, "%q=%T %q\n", key, value, fmt.Sprint(value))
+			if text := fmt.Sprint(value); strings.HasSuffix(key, "_file") || key == "recipe" {
+				if content, err := read(text); err == nil {
+					sum.Write(content)
+				}
+			}
+		}
+	}
+	add("", mapping)
+	add("settings", settings)
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// open builds one connector, nil where it has problems, and returns its settings as they are meant.
+func (l *loader) open(place string, kind connectors.Kind, raw any, env connectors.Env) (connectors.Connector, map[string]any) {
 	below := place + "settings."
 	settings := map[string]any{}
 	if raw != nil {
 		mapping, ok := raw.(map[string]any)
 		if !ok {
 			l.problem(place, "settings: must be a mapping")
-			return nil
+			return nil, nil
 		}
 		settings, _ = l.expand(below, "", mapping).(map[string]any)
 	}
@@ -273,7 +294,7 @@ func (l *loader) open(place string, kind connectors.Kind, raw any, env connector
 		}
 	}
 	if err != nil {
-		return nil
+		return nil, settings
 	}
-	return connector
+	return connector, settings
 }

@@ -219,7 +219,7 @@ func (l *loader) strays() []string {
 
 // listOf returns the list of the file that a name without prefix seems to mean, or "".
 func listOf(name string) string {
-	for _, list := range []string{"api_keys", "connectors"} {
+	for _, list := range namedLists {
 		if strings.HasPrefix(strings.ToLower(name)+"_", list+"_") {
 			return list
 		}

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,13 +27,16 @@ func DefaultIfMissing() Option { return func(l *loader) { l.defaultIfMissing = t
 // Config.MissingKeys.
 func AllowMissingKeys() Option { return func(l *loader) { l.allowMissingKeys = true } }
 
-// SkipFrontEnd leaves Config.APIKeys and Config.TLS empty and what they name unread: for a process that only
-// pushes.
+// SkipFrontEnd leaves Config.APIKeys, Config.Forms, Config.TLS and sources whose deliveries hold the whole lead
+// out and what they name unread: for a process that only pushes.
 func SkipFrontEnd() Option { return func(l *loader) { l.skipFrontEnd = true } }
 
 // SkipConnectors lists the connectors without opening them, their settings and secrets unread: for a process
 // that only accepts leads, or an operator's command.
 func SkipConnectors() Option { return func(l *loader) { l.skipConnectors = true } }
+
+// SkipSources leaves Config.Sources empty and what they name unread: for an operator's command.
+func SkipSources() Option { return func(l *loader) { l.skipSources = true } }
 
 // LogTo gives the connectors their logger, which may depend on what the file says of logging. Without it they
 // log nothing.
@@ -117,6 +122,7 @@ type loader struct {
 	allowMissingKeys bool
 	skipFrontEnd     bool
 	skipConnectors   bool
+	skipSources      bool
 	log              func(Log) *slog.Logger
 
 	kinds       []connectors.Kind
@@ -137,16 +143,27 @@ func defaults() Config {
 	}
 }
 
+// revision is a name for a file's text that tells nothing of it.
+func revision(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6])
+}
+
+// namedLists are the lists whose entries have names of their own.
+var namedLists = []string{"api_keys", "forms", "sources", "connectors"}
+
 // load returns what it could read of text, or of the built-in configuration where path is "".
 func (l *loader) load(path string, text []byte) *Config {
-	// The keys of the two lists stay known, so that a slip of theirs is named, too.
+	// The keys of the lists stay known, so that a slip of theirs is named, too.
 	var top struct {
 		Config     `mapstructure:",squash"`
 		Connectors any `mapstructure:"connectors"`
+		Forms      any `mapstructure:"forms"`
+		Sources    any `mapstructure:"sources"`
 	}
 	top.Config = defaults()
 	config := &top.Config
-	config.Path = path
+	config.Path, config.Revision = path, revision(text)
 
 	document := l.parse(text)
 	if document == nil {
@@ -156,19 +173,26 @@ func (l *loader) load(path string, text []byte) *Config {
 		builtIn(document, config.DataDir)
 	}
 	l.note(document)
-	keys, entries := document["api_keys"], document["connectors"]
-	delete(document, "api_keys")
-	delete(document, "connectors")
+	lists := map[string]any{}
+	for _, key := range namedLists {
+		lists[key] = document[key]
+		delete(document, key)
+	}
 	if l.skipFrontEnd {
 		delete(document, "tls")
 	}
 	document, _ = l.expand("", "", document).(map[string]any)
 	l.decode("", document, &top)
 	l.check(config)
+	config.Proxies = l.proxies(config)
 	if !l.skipFrontEnd {
-		l.keys(keys, config)
+		l.keys(lists["api_keys"], config)
+		l.forms(lists["forms"], config)
 	}
-	l.connectors(entries, config)
+	if !l.skipSources {
+		l.sources(lists["sources"], config)
+	}
+	l.connectors(lists["connectors"], config)
 	config.Warnings = append(config.Warnings, l.strays()...)
 	return config
 }

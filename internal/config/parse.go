@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/viper"
@@ -92,7 +93,7 @@ func (l *loader) nodes(place, key string, n *yaml.Node) {
 	switch n.Kind {
 	case yaml.SequenceNode:
 		for i, element := range n.Content {
-			if place == "" && (key == "connectors" || key == "api_keys") {
+			if place == "" && slices.Contains(namedLists, key) {
 				l.nodes(placeOf(key, i, nameIn(element)), "", element)
 			} else {
 				l.nodes(place, fmt.Sprintf("%s[%d]", key, i), element)

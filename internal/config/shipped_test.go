@@ -47,7 +47,7 @@ func TestShippedFileShowsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Path, c.Connectors = defaults.Path, nil
+	c.Path, c.Revision, c.Connectors = defaults.Path, defaults.Revision, nil
 	defaults.Warnings = nil
 	equal(t, "settings", c, defaults)
 }
@@ -102,6 +102,7 @@ func TestShippedExamplesWork(t *testing.T) {
 		"HOOK_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 		"MAILCHIMP_API_KEY=0123456789abcdef0123456789abcdef-us1",
 		"POSTGRES_URL=postgres://u:p@127.0.0.1/leads", "SMTP_USER=u", "SMTP_PASSWORD=p", "HUBSPOT_TOKEN=pat-1", "ACME_API_KEY=k",
+		"CAPTCHA_SECRET=c",
 	)
 	text := strings.NewReplacer("/run/secrets/google.json", serviceAccount(t), "acme.yaml", "testdata/acme.yaml").Replace(uncommented(t))
 	c, err := config.Load(write(t, text), all.Kinds())

@@ -39,6 +39,7 @@ type world struct {
 	redis   *redistest.Redis
 	remotes []*remote
 	dedupe  bool
+	intake  worker.Intake
 	clock   atomic.Int64                             // by how many ns Redis's clock is off
 	clockOf func(address string) (off time.Duration) // and a Cluster's server's; may be nil
 	logs    syncBuffer
@@ -58,6 +59,7 @@ type process struct {
 	world *world
 	front *httptest.Server
 	store *store.Store
+	work  *worker.Worker
 	dead  atomic.Bool
 	armed atomic.Bool // it has started; from now on it can die
 	stop  context.CancelFunc
@@ -84,12 +86,7 @@ func (w *world) start(steps step) *process {
 	}
 	log := slog.New(slog.NewTextHandler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
-	var known []store.Connector
-	var list []worker.Connector
-	for _, r := range w.remotes {
-		known = append(known, store.Connector{Name: r.name, Event: r.event})
-		list = append(list, r.connector(p))
-	}
+	known, list := w.connectors(p, "")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var err error
@@ -105,10 +102,10 @@ func (w *world) start(steps step) *process {
 	}))
 	running, stop := context.WithCancel(context.Background())
 	p.stop = stop
-	work := worker.New(list, worker.Options{Store: p.store, Log: log, Metrics: registry, Shutdown: 5 * time.Second})
+	p.work = worker.New(list, w.intake, worker.Options{Store: p.store, Log: log, Metrics: registry, Shutdown: 5 * time.Second})
 	go func() {
 		defer close(p.ended)
-		if err := work.Run(running); err != nil && !p.dead.Load() {
+		if err := p.work.Run(running); err != nil && !p.dead.Load() {
 			w.t.Error(err)
 		}
 	}()
@@ -123,6 +120,30 @@ func (w *world) start(steps step) *process {
 	})
 	p.armed.Store(true)
 	return p
+}
+
+// connectors are those to the remotes, as a configuration with a fingerprint has them.
+func (w *world) connectors(p *process, fingerprint string, without ...string) (known []store.Connector, list []worker.Connector) {
+	for _, r := range w.remotes {
+		if slices.Contains(without, r.name) {
+			continue
+		}
+		known = append(known, store.Connector{Name: r.name, Event: r.event})
+		c := r.connector(p)
+		c.Fingerprint = fingerprint
+		list = append(list, c)
+	}
+	return known, list
+}
+
+// reload has the process work by another configuration.
+func (p *process) reload(fingerprint string, without ...string) {
+	p.world.t.Helper()
+	known, list := p.world.connectors(p, fingerprint, without...)
+	p.store.SetConnectors(known)
+	if err := p.work.Reload(list, p.world.intake); err != nil {
+		p.world.t.Error(err)
+	}
 }
 
 // startPausable runs a process whose Redis commands hang from pause to resume, as after SIGSTOP and SIGCONT.

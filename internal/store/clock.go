@@ -128,10 +128,14 @@ func (s *Store) clockWentBack(by time.Duration) {
 			_, err = s.MoveGate(ctx, name, gate)
 		}
 	}
+	due := []string{"fetches"}
 	for _, c := range s.Connectors() {
+		due = append(due, dueKey("", c.Name))
+	}
+	for _, name := range due {
 		for shard, prefix := range prefixes {
 			if err == nil {
-				_, err = s.run(ctx, soonerScript, shard, dueKey(prefix, c.Name), c.Name, by.Milliseconds())
+				_, err = s.run(ctx, soonerScript, shard, prefix+name, name, by.Milliseconds())
 			}
 		}
 	}

@@ -11,8 +11,8 @@
 //	lr:{07}:l:ID      the lead, "REVISION JSON", or its tombstone, "REVISION D ..."
 //	lr:{07}:s:ID      hash: connector -> sync record, "SYNCED JSON"
 //	lr:{07}:v:ID      hash: revision -> the lead as it then was, for event connectors that were not told yet
-//	lr:{07}:a:ID      hash: idempotency key -> the answer given, for a day
-//	lr:{07}:k:KEY     idempotency key of a create -> the lead it made, for a day
+//	lr:{07}:a:ID      hash: idempotency key -> the answer given, for as long as a repeat is known
+//	lr:{07}:k:KEY     idempotency key of a create -> the lead or submission it made, for as long
 //	lr:{07}:ids       zset: all ids of the shard, by name and so by age
 //	lr:{07}:e:HASH    zset: the ids of the leads of an address
 //	lr:{07}:own       hash: HASH -> ID, the lead that owns an address under dedupe
@@ -23,8 +23,13 @@
 //	lr:{07}:p:NAME    zset: parked leads of a connector, by the time they were parked
 //	lr:{07}:keys      zset: HASH:ID, the leads that have their record at a keyed connector under a key
 //	lr:{07}:w         hash: NAME -> until when a worker is known to be awake for the shard
+//	lr:{07}:q:ID      hash: a submission, which becomes the lead of this id, see submissions.go
+//	lr:{07}:i:STATE:ORIGIN  zset: the ids of an origin's submissions in a state, by name and so by age
+//	lr:{07}:inbox     hash: "STATE ORIGIN" -> how many of these there are
+//	lr:{07}:fetches   zset: submissions to be fetched, by the time they are due or their claim lapses
 //	lr:gates          hash: NAME -> the gate of a connector: open, or why and until when not
 //	lr:clock          the time on Redis's clock when a process read it last
+//	lr:secret:NAME    random bytes that all processes share
 //	lr:{limits}:*     what counts under vendors' limits, see limits.go
 //	lr:{memory}:*     what workers share of an account, such as an access token, see memory.go
 //	asynq:*           the jobs, as asynq lays them out

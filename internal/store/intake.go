@@ -47,7 +47,7 @@ func newIntake(s *Store) *intake {
 // accept writes a new lead, whose id is chosen here, and the work it is. When ctx ends first, the lead may or may not
 // have been accepted.
 func (i *intake) accept(ctx context.Context, l lead.Lead) (lead.Lead, error) {
-	a := &arrival{ctx, l.Created, newEntry(l), make(chan error, 1)}
+	a := &arrival{ctx, l.Created, newEntry(l, request{}), make(chan error, 1)}
 	i.mu.Lock()
 	i.waiting = append(i.waiting, a)
 	i.mu.Unlock()
@@ -109,7 +109,10 @@ func (i *intake) write(ctx context.Context, together []*arrival) {
 		entries[n] = a.entry
 	}
 	// Ids are new: where they exist, it was this very command, repeated by the client after a lost connection.
-	_, err := i.store.write(ctx, shard, "", "", false, entries...)
+	answer, err := i.store.run(ctx, createScript, shard, leadKey(prefixes[shard], entries[0].id), i.store.creation(noKeys, entries)...)
+	if err == nil {
+		_, err = i.store.written(shard, answer)
+	}
 	for _, a := range together {
 		a.done <- err
 	}

@@ -37,11 +37,16 @@ func fencesKey(prefix, name string) string { return prefix + "f:" + name }
 func dueKey(prefix, name string) string    { return prefix + "d:" + name }
 func parkedKey(prefix, name string) string { return prefix + "p:" + name }
 
+func submissionKey(prefix, id string) string { return prefix + "q:" + id }
+
+// requestKey is where it is kept what a request with an idempotency key made.
+func requestKey(digest string) string { return prefixes[keyShard(digest)] + "k:" + digest }
+
 func keysKey(digest string) string { return prefixes[keyShard(digest)] + "keys" }
 
 // digest is a short name for a text that must not itself be stored.
 func digest(parts ...string) string {
-	var text []byte
+	text := make([]byte, 0, 512) // on the stack
 	for _, part := range parts {
 		text = append(append(strconv.AppendInt(text, int64(len(part)), 10), ':'), part...)
 	}

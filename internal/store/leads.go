@@ -14,19 +14,28 @@ import (
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
-// Idempotency names a request that must have its effect once: a repeat within a day gets the same answer.
+// Idempotency names a request that must have its effect once: a repeat gets the same answer.
 type Idempotency struct {
-	Key         string // what the client sent, with whose it is; only its digest is stored
-	Fingerprint string // tells one request from another; only its digest is stored
+	Key         string        // what the client sent, with whose it is; only its digest is stored
+	Fingerprint string        // tells one request from another; only its digest is stored
+	For         time.Duration // how long a repeat is known, in whole seconds; 0: a day
 }
 
-const keptSeconds = 24 * 60 * 60
+// request is an Idempotency as it is stored; its zero is none.
+type request struct {
+	key, fingerprint string
+	seconds          int64 // for which a repeat is known
+}
 
-func (i *Idempotency) digests() (key, fingerprint string) {
+func (i *Idempotency) request() request {
 	if i == nil {
-		return "", ""
+		return request{}
 	}
-	return digest(i.Key), digest(i.Key, i.Fingerprint)
+	known := i.For
+	if known == 0 {
+		known = 24 * time.Hour
+	}
+	return request{digest(i.Key), digest(i.Key, i.Fingerprint), max(1, int64(known/time.Second))}
 }
 
 // maxTries bounds how often a change is tried on a lead that others change at the same time.
@@ -36,8 +45,8 @@ const maxTries = 64
 // It returns the lead as stored; for a repeated request, as it was then.
 func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
 	now := s.clock.Now()
-	key, fingerprint := once.digests()
-	if key == "" {
+	r := once.request()
+	if r.key == "" {
 		l, _, err := patch.Apply(lead.Lead{Revision: 1, Created: now, Updated: now})
 		if err != nil {
 			return lead.Lead{}, err
@@ -45,7 +54,7 @@ func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency)
 		return s.intake.accept(ctx, l)
 	}
 	// The key's record and the lead must be written in one step, so they share a shard.
-	l, err := s.create(ctx, lead.NewID(now, keyShard(key)), now, patch, key, fingerprint, false)
+	l, err := s.create(ctx, lead.NewID(now, keyShard(r.key)), now, patch, r, keysInShard)
 	if errors.Is(err, errExists) {
 		// The id is new, so it was this very command, repeated by the client after a lost connection.
 		err = nil
@@ -56,53 +65,109 @@ func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency)
 // errExists: the id to create is taken.
 var errExists = errors.New("the lead exists")
 
-// create writes one new lead. The idempotency key is kept in the lead's shard, or with withLead among those of the
-// lead itself.
-func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead.Patch, key, fingerprint string, withLead bool) (lead.Lead, error) {
+// keeping is where the idempotency keys of new leads are kept.
+type keeping string
+
+const (
+	noKeys       keeping = ""
+	keysInShard  keeping = "shard"
+	keysWithLead keeping = "lead" // among those of the lead itself
+)
+
+// create writes one new lead.
+func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead.Patch, r request, keep keeping) (lead.Lead, error) {
+	if r.key == "" {
+		keep = noKeys
+	}
 	l, _, err := patch.Apply(lead.Lead{ID: id, Revision: 1, Created: now, Updated: now})
 	if err != nil {
 		return lead.Lead{}, err
 	}
 	shard, _ := lead.ShardOf(id)
-	answer, err := s.write(ctx, shard, key, fingerprint, withLead, newEntry(l))
+	entries := []entry{newEntry(l, r)}
+	answer, err := s.runAt(ctx, now, createScript, shard, leadKey(prefixes[shard], id), s.creation(keep, entries)...)
 	if err != nil {
 		return lead.Lead{}, err
 	}
-	switch answer[0] {
-	case "exists":
-		return l, errExists
-	case "seen":
-		was, made, at, err := splitSeen(answer[1])
-		if err != nil {
-			return lead.Lead{}, err
-		}
-		if was != fingerprint {
-			return lead.Lead{}, ErrKeyReused
-		}
-		// The request is the same to the byte, so the answer follows from it; nothing of it was kept.
-		l.ID, l.Created, l.Updated = made, at, at
+	known, err := s.written(shard, answer)
+	if err != nil || len(known) == 0 {
+		return l, err
 	}
-	return l, nil
+	return known[0].answer(l, r)
 }
 
 // entry is a new lead as it is written.
-type entry struct{ id, document, address string }
+type entry struct {
+	id, document, address string
+	request
+}
 
-func newEntry(l lead.Lead) entry { return entry{l.ID, encodeDocument(l), emailDigest(l.Email)} }
+func newEntry(l lead.Lead, r request) entry {
+	return entry{l.ID, encodeDocument(l), emailDigest(l.Email), r}
+}
 
-// write writes new leads of one shard and the work they are, in one step.
-func (s *Store) write(ctx context.Context, shard int, key, fingerprint string, withLead bool, entries ...entry) (answer []string, err error) {
+// creation is what the script is given to write new leads of one shard and the work they are, in one step.
+func (s *Store) creation(keep keeping, entries []entry) []any {
 	names := s.connectors.Load().names
-	args := append(make([]any, 0, 4+len(names)+3*len(entries)), key, fingerprint, flag(withLead), len(names))
+	args := append(make([]any, 0, 2+len(names)+6*len(entries)), string(keep), len(names))
 	args = append(args, names...)
-	for _, e := range entries {
-		args = append(args, e.id, e.document, e.address)
+	for i := range entries {
+		e := &entries[i]
+		args = append(args, &e.id, &e.document, &e.address)
+		if keep != noKeys {
+			args = append(args, &e.key, &e.fingerprint, e.seconds)
+		}
 	}
-	answer, err = s.run(ctx, createScript, shard, leadKey(prefixes[shard], entries[0].id), args...)
-	if err == nil && answer[0] == "created" {
-		s.bell.owe(shard, answer[1:]...)
+	return args
+}
+
+// known is a lead that was not created.
+type known struct {
+	place  int    // among those to create
+	record string // of the request that made it, "" when its id was taken
+}
+
+// written reads what the script answers, and has jobs enqueued for what it wrote.
+func (s *Store) written(shard int, answer []string) (all []known, err error) {
+	n := 0
+	if len(answer) > 0 {
+		n, err = strconv.Atoi(answer[0])
 	}
-	return answer, err
+	if err != nil || len(answer) < 1+2*n {
+		return nil, errors.New("store: the script that creates leads was not understood")
+	}
+	for i := 1; i < 1+2*n; i += 2 {
+		place, err := strconv.Atoi(answer[i])
+		if err != nil {
+			return nil, fmt.Errorf("store: the script that creates leads was not understood: %w", err)
+		}
+		all = append(all, known{place, answer[i+1]})
+	}
+	s.bell.owe(shard, answer[1+2*n:]...)
+	return all, nil
+}
+
+// answer returns the lead that a repeat of the request is answered with.
+func (k known) answer(l lead.Lead, r request) (lead.Lead, error) {
+	if k.record == "" {
+		return l, errExists
+	}
+	made, at, err := r.made(k.record)
+	if err != nil {
+		return lead.Lead{}, err
+	}
+	// The request is the same to the byte, so the answer follows from it; nothing of it was kept.
+	l.ID, l.Created, l.Updated = made, at, at
+	return l, nil
+}
+
+// made is the id that a request made, and when, by its record; ErrKeyReused when that is another request's.
+func (r request) made(record string) (id string, at time.Time, err error) {
+	was, id, at, err := splitSeen(record)
+	if err == nil && was != r.fingerprint {
+		err = ErrKeyReused
+	}
+	return id, at, err
 }
 
 // splitSeen reads what was kept of an idempotent request: its fingerprint, what it made, and when.
@@ -122,30 +187,27 @@ func splitSeen(record string) (fingerprint, made string, at time.Time, err error
 // one that does. Concurrent calls for one address end in one lead. A repeated request gets the answer of the first
 // and changes nothing, whatever has become of the lead since.
 func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
-	key, fingerprint := once.digests()
-	if key == "" {
+	r := once.request()
+	if r.key == "" {
 		return s.createOrUpdate(ctx, patch, nil)
 	}
 	// Which lead it will be is not known yet, so the key cannot be written together with it: it is noted first,
 	// kept with the lead in the step that accepts the change, and pointed to the lead at last. Where the last
 	// step is missing, a repeat finds the lead by its address and the key there.
-	at := prefixes[keyShard(key)] + "k:" + key
-	noted := fingerprint + " - " + strconv.FormatInt(s.clock.Now().UnixMilli(), 10)
-	err := s.pipe.do(ctx, redis.NewStatusCmd(ctx, "set", at, noted, "ex", keptSeconds, "nx"))
+	at := requestKey(r.key)
+	noted := r.fingerprint + " - " + strconv.FormatInt(s.clock.Now().UnixMilli(), 10)
+	err := s.pipe.do(ctx, redis.NewStatusCmd(ctx, "set", at, noted, "ex", r.seconds, "nx"))
 	if errors.Is(err, redis.Nil) {
 		seen, err := s.pipe.get(ctx, at)
 		if err != nil {
 			return lead.Lead{}, wrapRedis(err)
 		}
-		was, made, when, err := splitSeen(seen)
+		made, when, err := r.made(seen)
 		if err != nil {
 			return lead.Lead{}, err
 		}
-		if was != fingerprint {
-			return lead.Lead{}, ErrKeyReused
-		}
 		if made != "-" {
-			return s.answered(ctx, made, when, patch, key)
+			return s.answered(ctx, made, when, patch, r.key)
 		}
 	} else if err != nil {
 		return lead.Lead{}, wrapRedis(err)
@@ -154,8 +216,8 @@ func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 	if err != nil {
 		return lead.Lead{}, err
 	}
-	pointed := fingerprint + " " + l.ID + " " + strconv.FormatInt(l.Updated.UnixMilli(), 10)
-	return l, wrapRedis(s.pipe.do(ctx, redis.NewStatusCmd(ctx, "set", at, pointed, "ex", keptSeconds)))
+	pointed := r.fingerprint + " " + l.ID + " " + strconv.FormatInt(l.Updated.UnixMilli(), 10)
+	return l, wrapRedis(s.pipe.do(ctx, redis.NewStatusCmd(ctx, "set", at, pointed, "ex", r.seconds)))
 }
 
 // answered returns the lead as it was when a request with a key made or changed it. Of a lead that was deleted
@@ -191,7 +253,7 @@ const proposedFor = time.Minute
 
 func (s *Store) createOrUpdate(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
 	address := *patch.Email
-	key, fingerprint := once.digests()
+	r := once.request()
 	formerOwner := ""
 	for range maxTries {
 		now := s.clock.Now()
@@ -203,7 +265,7 @@ func (s *Store) createOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 		switch {
 		case errors.Is(err, ErrNotFound) && now.Sub(lead.IDTime(owner)) < proposedFor:
 			// Just proposed, by us or by a request that is about to create it: whoever is first does.
-			l, err := s.create(ctx, owner, now, patch, key, fingerprint, true)
+			l, err := s.create(ctx, owner, now, patch, r, keysWithLead)
 			if !errors.Is(err, errExists) {
 				return l, err
 			}
@@ -287,7 +349,7 @@ func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *I
 	if !ok {
 		return lead.Lead{}, ErrNotFound
 	}
-	key, fingerprint := once.digests()
+	asked := once.request()
 	for range maxTries {
 		before, deleted, err := s.load(ctx, id)
 		if err != nil {
@@ -299,14 +361,14 @@ func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *I
 		after, differs, err := patch.Apply(before)
 		if err != nil {
 			// It may have been accepted before, on a lead that had room for it.
-			if key != "" {
-				if was, then, unseen := s.kept(ctx, id, key); unseen == nil && was == fingerprint {
+			if asked.key != "" {
+				if was, then, unseen := s.kept(ctx, id, asked.key); unseen == nil && was == asked.fingerprint {
 					return then, nil
 				}
 			}
 			return lead.Lead{}, err
 		}
-		if !differs && key == "" {
+		if !differs && asked.key == "" {
 			return before, nil
 		}
 		changed := "0"
@@ -314,9 +376,9 @@ func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *I
 			after.Revision, after.Updated, changed = before.Revision+1, s.clock.Now(), "1"
 		}
 		r := s.connectors.Load()
-		args := append(make([]any, 0, 9+len(r.names)),
+		args := append(make([]any, 0, 10+len(r.names)),
 			id, before.Revision, encodeDocument(after), emailDigest(before.Email), emailDigest(after.Email),
-			key, fingerprint, changed, len(r.events))
+			asked.key, asked.fingerprint, asked.seconds, changed, len(r.events))
 		answer, err := s.run(ctx, updateScript, shard, leadKey(prefixes[shard], id), append(args, r.names...)...)
 		if err != nil {
 			return lead.Lead{}, err
@@ -329,7 +391,7 @@ func (s *Store) Update(ctx context.Context, id string, patch lead.Patch, once *I
 			return lead.Lead{}, ErrNotFound
 		case "seen":
 			was, then, err := keptAnswer(id, answer[1])
-			if err == nil && was != fingerprint {
+			if err == nil && was != asked.fingerprint {
 				err = ErrKeyReused
 			}
 			return then, err

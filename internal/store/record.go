@@ -31,6 +31,8 @@ type Record struct {
 
 	Address string `json:"d,omitempty"` // the AddressDigest of what was pushed, where leads of one address share a record
 
+	Payload string `json:"h,omitempty"` // the connectors.Mapping's Digest of what the remote has
+
 	Attempts     int   `json:"a,omitempty"` // failed attempts in a row
 	FailingSince int64 `json:"f,omitempty"` // Unix ms of the first of them
 

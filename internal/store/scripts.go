@@ -9,7 +9,7 @@ import (
 //go:embed scripts/*.lua
 var sources embed.FS
 
-var prelude = source("prelude")
+var prelude, inbox = source("prelude"), source("inbox")
 
 var (
 	createScript  = shardScript("create")
@@ -23,12 +23,21 @@ var (
 	replayScript  = shardScript("replay")
 	reopenScript  = shardScript("reopen")
 	ownScript     = shardScript("own")
+	disownScript  = shardScript("disown")
 	soonerScript  = shardScript("sooner")
-	permitScript  = newScript(source("permit"))
-	overScript    = newScript(source("over"))
-	holdScript    = newScript(source("hold"))
-	unlockScript  = newScript(source("unlock"))
-	gateScript    = newScript(source("gate"))
+
+	keepScript     = inboxScript("keep")
+	releaseScript  = inboxScript("release")
+	dropScript     = inboxScript("drop")
+	fetchScript    = inboxScript("fetch")
+	postponeScript = inboxScript("postpone")
+	resubmitScript = inboxScript("resubmit")
+
+	permitScript = newScript(source("permit"))
+	overScript   = newScript(source("over"))
+	holdScript   = newScript(source("hold"))
+	unlockScript = newScript(source("unlock"))
+	gateScript   = newScript(source("gate"))
 )
 
 func source(name string) string {
@@ -52,3 +61,4 @@ func newScript(text string) script {
 }
 
 func shardScript(name string) script { return newScript(prelude + source(name)) }
+func inboxScript(name string) script { return newScript(prelude + inbox + source(name)) }

@@ -116,14 +116,76 @@ func (s *Store) Now() time.Time { return s.clock.Now() }
 
 // run runs a shard script on behalf of any key of the shard.
 func (s *Store) run(ctx context.Context, run script, shard int, key string, args ...any) ([]string, error) {
-	now := s.clock.Now().UnixMilli()
-	all := append(newScriptArgs(3+len(args), key), prefixArgs[shard], now, now+awakeFor.Milliseconds())
-	cmd, err := s.pipe.run(ctx, run, append(all, args...))
+	return s.runAt(ctx, s.clock.Now(), run, shard, key, args...)
+}
+
+// runAt runs a shard script for which it is a certain time.
+func (s *Store) runAt(ctx context.Context, now time.Time, run script, shard int, key string, args ...any) ([]string, error) {
+	cmd, err := s.pipe.run(ctx, run, shardArgs(now, shard, key, args))
 	if err != nil {
 		return nil, wrapRedis(err)
 	}
 	answer, err := cmd.StringSlice()
 	return answer, wrapRedis(err)
+}
+
+// shardArgs are the arguments of a shard script.
+func shardArgs(now time.Time, shard int, key string, args []any) scriptArgs {
+	all := append(newScriptArgs(3+len(args), key), prefixArgs[shard], now.UnixMilli(), now.Add(awakeFor).UnixMilli())
+	return append(all, args...)
+}
+
+// shardCall is a shard script to be run.
+type shardCall struct {
+	shard int
+	key   string // any of the shard
+	args  []any
+
+	answer []string
+	err    error
+}
+
+// runAll runs a shard script, for which it is a certain time, for several shards in one round trip, on a connection of its own: nobody else's commands
+// wait behind many or large ones.
+func (s *Store) runAll(ctx context.Context, now time.Time, run script, calls []*shardCall) {
+	args := make([]scriptArgs, len(calls))
+	for i, c := range calls {
+		args[i] = shardArgs(now, c.shard, c.key, c.args)
+		args[i][0], args[i][1] = "evalsha", run.name
+	}
+	if !s.runEach(ctx, calls, args) {
+		return
+	}
+	for i := range args {
+		args[i][0], args[i][1] = "eval", run.text
+	}
+	s.runEach(ctx, calls, args)
+}
+
+// runEach carries out those of the calls that were not yet, and reports whether Redis has to be sent the script.
+func (s *Store) runEach(ctx context.Context, calls []*shardCall, args []scriptArgs) (unknown bool) {
+	cmds := make([]*redis.Cmd, len(calls))
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, c := range calls {
+			if c.answer == nil && (c.err == nil || redis.HasErrorPrefix(c.err, "NOSCRIPT")) {
+				cmds[i] = args[i].cmd(ctx)
+				p.Process(ctx, cmds[i])
+			}
+		}
+		return nil
+	})
+	for i, c := range calls {
+		if cmds[i] == nil {
+			continue
+		}
+		if c.answer, c.err = cmds[i].StringSlice(); cmds[i].Err() == nil && c.err != nil && err != nil {
+			c.err = err // it was not told itself
+		}
+		if c.err = wrapRedis(c.err); redis.HasErrorPrefix(c.err, "NOSCRIPT") {
+			unknown = true
+		}
+	}
+	return unknown
 }
 
 // document splits what is stored under a lead's key.

@@ -293,42 +293,24 @@ func (s *Store) Sweep(ctx context.Context, names []string) (rung int, err error)
 	if len(names) == 0 {
 		return 0, nil
 	}
-	now := s.clock.Now()
-	args := []any{nil, now.UnixMilli(), now.Add(awakeFor).UnixMilli()}
-	for _, name := range names {
-		args = append(args, name)
+	args := make([]any, len(names))
+	for i, name := range names {
+		args[i] = name
 	}
-	var found [lead.Shards]*redis.Cmd
-	sweep := func(run func(p redis.Pipeliner, keys []string, args ...any) *redis.Cmd) error {
-		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for shard := range found {
-				mine := append([]any{prefixes[shard]}, args[1:]...)
-				found[shard] = run(p, []string{prefixes[shard] + "w"}, mine...)
-			}
-			return nil
-		})
-		return err
+	calls := make([]*shardCall, lead.Shards)
+	for shard := range calls {
+		calls[shard] = &shardCall{shard: shard, key: prefixes[shard] + "w", args: args}
 	}
-	err = sweep(func(p redis.Pipeliner, keys []string, args ...any) *redis.Cmd {
-		return sweepScript.EvalSha(ctx, p, keys, args...)
-	})
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		err = sweep(func(p redis.Pipeliner, keys []string, args ...any) *redis.Cmd {
-			return sweepScript.Eval(ctx, p, keys, args...)
-		})
-	}
-	if err != nil {
-		return 0, wrapRedis(err)
-	}
-	for shard, answer := range found {
-		woken, err := answer.StringSlice()
-		if err != nil {
-			return rung, wrapRedis(err)
+	s.runAll(ctx, s.clock.Now(), sweepScript, calls)
+	for _, c := range calls {
+		if c.err != nil {
+			err = c.err // of a part of a Cluster: the others are swept
+			continue
 		}
-		s.bell.owe(shard, woken...)
-		rung += len(woken)
+		s.bell.owe(c.shard, c.answer...)
+		rung += len(c.answer)
 	}
-	return rung, nil
+	return rung, err
 }
 
 // DueShards lists the shards with leads that are due for a connector, the one first whose lead is due longest.

@@ -1,29 +1,43 @@
--- Accepts new leads. ARGV: 4 hash of the idempotency key or '', 5 fingerprint of the request, 6 '1' to keep the key with
--- the lead, '0' to keep it in the shard, 7 how many connectors, 8.. connectors, then of each lead its id, its document
--- and the hash of its address. With a key there is one lead.
--- Answers {'created', woken...}, {'seen', record} when the shard knows the key, or {'exists'} when all are there.
-local key, with_lead, first = ARGV[4], ARGV[6] == '1', 8 + tonumber(ARGV[7])
-if key ~= '' and not with_lead then
-  local seen = call('GET', p .. 'k:' .. key)
-  if seen then return {'seen', seen} end
-  call('SET', p .. 'k:' .. key, ARGV[5] .. ' ' .. ARGV[first] .. ' ' .. ARGV[2], 'EX', 86400)
+-- Accepts new leads, each by itself. ARGV: 4 where the leads' idempotency keys are kept: 'shard', 'lead', or '' if they
+-- have none, 5 how many connectors, 6.. connectors, then of each lead its id, its document, the hash of its address, and
+-- with a key its hash, the fingerprint of the request, and for how many seconds a repeat is known.
+-- Answers how many were not created, then of each of these its place and what the shard knows of its key, '' when the id
+-- is taken, then woken.
+local argv, keys, first = ARGV, ARGV[4], 6 + tonumber(ARGV[5])
+local step = keys == '' and 3 or 6
+local answer, ids, due = {}, {}, {}
+local since = string.format('%.0f', now - skew) -- to format it once is quicker
+local written = false
+if keys == '' then
+  -- At once, which is quicker: if one of these ids is taken, all were, by this very command before it was repeated.
+  local docs = {}
+  for i = first, #argv, step do
+    local n = #docs
+    docs[n + 1], docs[n + 2] = p .. 'l:' .. argv[i], argv[i + 1]
+  end
+  written = call('MSETNX', unpack(docs)) == 1
 end
-local ids, due = {}, {}
-for i = first, #ARGV, 3 do
-  local id = ARGV[i]
-  if call('SET', p .. 'l:' .. id, ARGV[i + 1], 'NX') then
+for i = first, #argv, step do
+  local id, doc, known = argv[i], argv[i + 1], nil
+  if keys == 'shard' then known = repeated(argv[i + 3], argv[i + 4], argv[i + 5], id) end
+  if not known and not written and (keys == '' or not call('SET', p .. 'l:' .. id, doc, 'NX')) then known = '' end
+  if known then
+    local n = #answer
+    answer[n + 1], answer[n + 2] = tostring((i - first) / step), known
+  else
     local n = #ids
-    ids[n + 1], ids[n + 2] = 0, id
-    due[n + 1], due[n + 2] = now - skew, id
-    call('ZADD', p .. 'e:' .. ARGV[i + 2], 0, id)
-    if key ~= '' and with_lead then keep_answer(id, key, ARGV[5], ARGV[i + 1]) end
+    ids[n + 1], ids[n + 2] = '0', id
+    due[n + 1], due[n + 2] = since, id
+    call('ZADD', p .. 'e:' .. argv[i + 2], '0', id)
+    if keys == 'lead' then keep_answer(id, argv[i + 3], argv[i + 4], argv[i + 5], doc) end
   end
 end
-if #ids == 0 then return {'exists'} end
+table.insert(answer, 1, tostring(#answer / 2))
+if #ids == 0 then return answer end
 call('ZADD', p .. 'ids', unpack(ids))
-for i = 8, first - 1 do
-  call('ZADD', p .. 'd:' .. ARGV[i], unpack(due))
-  wake(ARGV[i])
+for i = 6, first - 1 do
+  call('ZADD', p .. 'd:' .. argv[i], unpack(due))
+  wake(argv[i])
 end
-table.insert(woken, 1, 'created')
-return woken
+for _, c in ipairs(woken) do answer[#answer + 1] = c end
+return answer

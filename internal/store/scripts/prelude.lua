@@ -32,21 +32,30 @@ local function held_since(c, id, token)
   if fence and string.sub(fence, 1, #token + 1) == token .. ' ' then return string.sub(fence, #token + 2) end
 end
 
--- is_lapsed says whether an answer was kept for its day.
-local function is_lapsed(answer)
-  return now - tonumber((string.match(answer, '^%S+ (%d+)'))) >= 86400000
+-- repeated returns what a request with this idempotency key made. If there was none, it notes that this one makes id.
+local function repeated(key, fingerprint, seconds, id)
+  local at, record = p .. 'k:' .. key, fingerprint .. ' ' .. id .. ' ' .. ARGV[2]
+  if call('SET', at, record, 'NX', 'EX', seconds) then return nil end
+  local seen = call('GET', at)
+  if not string.find(seen, ' - ', 1, true) then return seen end
+  call('SET', at, record, 'EX', seconds) -- under dedupe one began, and never came to say what it made
 end
 
--- keep_answer keeps for a day, with the lead, how it was after a request with an idempotency key.
-local function keep_answer(id, key, fingerprint, doc)
+-- is_lapsed says whether an answer was kept for its time.
+local function is_lapsed(answer)
+  return tonumber((string.match(answer, '^%S+ (%d+)'))) <= now
+end
+
+-- keep_answer keeps for some seconds, with the lead, how it was after a request with an idempotency key.
+local function keep_answer(id, key, fingerprint, seconds, doc)
   local kept = p .. 'a:' .. id
   if call('HLEN', kept) >= 16 then
     for _, k in ipairs(call('HKEYS', kept)) do
       if is_lapsed(call('HGET', kept, k)) then call('HDEL', kept, k) end
     end
   end
-  call('HSET', kept, key, fingerprint .. ' ' .. ARGV[2] .. ' ' .. doc)
-  call('EXPIRE', kept, 86400)
+  call('HSET', kept, key, string.format('%s %.0f %s', fingerprint, now + seconds * 1000, doc))
+  if call('TTL', kept) < tonumber(seconds) then call('EXPIRE', kept, seconds) end
 end
 
 local function leading_number(s)
