@@ -15,7 +15,7 @@ const module = "github.com/leadrelay/leadrelay/"
 // folder below.
 var mayImport = map[string][]string{
 	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/rest", "connectors/rest/conformance", "internal/bench", "internal/config", "internal/embedded", "internal/lead", "internal/store"},
-	"ingest":                      {"internal/lead", "internal/store"},
+	"ingest":                      {"internal/lead", "internal/sources", "internal/store"},
 	"worker":                      {"connectors", "internal/lead", "internal/store"},
 	"connectors":                  {"internal/lead"},
 	"connectors/all":              {"connectors", "connectors/*"},
@@ -26,7 +26,8 @@ var mayImport = map[string][]string{
 	"internal/lead":               {},
 	"internal/store":              {"internal/lead"},
 	"internal/bench":              {"internal/lead", "internal/store"},
-	"internal/config":             {"connectors", "internal/lead"},
+	"internal/config":             {"connectors", "internal/lead", "internal/sources"},
+	"internal/sources":            {"connectors", "internal/lead"},
 	"internal/lockedfile":         {"connectors"},
 	"internal/embedded":           {},
 	"internal/redistest":          {},
