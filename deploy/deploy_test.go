@@ -2,7 +2,12 @@
 package deploy
 
 import (
+	"encoding/json"
+	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -103,6 +108,90 @@ func TestUnitsRunWithFewRights(t *testing.T) {
 			if !slices.Contains(lines, want) {
 				t.Errorf("the unit of %s lacks %s", name, want)
 			}
+		}
+	}
+}
+
+// metric is the name of one of ours, in Go or in an expression.
+var metric = regexp.MustCompile(`leadrelay_[a-z_]+`)
+
+// exposed lists the metrics there are: those that the program registers.
+func exposed(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	registered := regexp.MustCompile(`Name:\s*"(leadrelay_[a-z_]+)"|gauge\("([a-z_]+)"`)
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, match := range registered.FindAllStringSubmatch(read(t, path), -1) {
+			name := match[1]
+			if name == "" {
+				name = "leadrelay_" + match[2]
+			}
+			names[name] = true
+		}
+		return nil
+	})
+	if err != nil || len(names) == 0 {
+		t.Fatalf("metrics: %v, %v", names, err)
+	}
+	return names
+}
+
+func TestAlertsAndDashboardAskForMetricsThereAre(t *testing.T) {
+	names := exposed(t)
+	var dashboard struct {
+		Panels []struct{ Targets []struct{ Expr string } }
+	}
+	if err := json.Unmarshal([]byte(read(t, "grafana.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	var alerts struct {
+		Groups []struct{ Rules []struct{ Expr string } }
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "alerts.yaml")), &alerts); err != nil {
+		t.Fatal(err)
+	}
+	var expressions []string
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			expressions = append(expressions, target.Expr)
+		}
+	}
+	for _, group := range alerts.Groups {
+		for _, rule := range group.Rules {
+			expressions = append(expressions, rule.Expr)
+		}
+	}
+	shown := map[string]bool{}
+	for _, expression := range expressions {
+		for _, name := range metric.FindAllString(expression, -1) {
+			name = strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")
+			shown[name] = true
+			if !names[name] {
+				t.Errorf("%s is not exposed: %s", name, expression)
+			}
+		}
+	}
+	for name := range names {
+		if !shown[name] && name != "leadrelay_config_loaded_timestamp_seconds" {
+			t.Errorf("%s is neither in the dashboard nor in an alert", name)
+		}
+	}
+}
+
+func TestAlertsFireWhenTheyShould(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		if os.Getenv("LEADRELAY_NO_SKIP") != "" {
+			t.Fatal("promtool is not installed: apt-get install prometheus")
+		}
+		t.Skip("promtool is not installed: apt-get install prometheus")
+	}
+	for _, args := range [][]string{{"check", "rules", "alerts.yaml"}, {"test", "rules", "alerts_test.yaml"}} {
+		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
 }

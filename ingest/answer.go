@@ -95,6 +95,16 @@ func fail(w http.ResponseWriter, status int, code, message string) {
 	answer{Error: &code, Message: message}.write(w, status)
 }
 
+// refused is why a request is not carried out, as it is answered.
+type refused struct {
+	status        int
+	code, message string
+	problems      []lead.Problem
+	wait          time.Duration // until the request may be sent again; 0: not said
+}
+
+func (r refused) Error() string { return r.message }
+
 func (s *server) tellUnavailable(err error) {
 	if !errors.Is(err, errCrowded) && !errors.Is(err, context.Canceled) && s.toldUnavailable.Allow() {
 		s.Log.Warn("the store is unavailable; while it is, this is told every few seconds", "error", err)
@@ -125,10 +135,13 @@ func (s *server) refuse(w http.ResponseWriter, err error) {
 	a.write(w, status)
 }
 
-// refusal is how an error of parsing or of the store is answered.
+// refusal is how an error is answered.
 func refusal(err error) (status int, a answer) {
 	var invalid lead.Invalid
+	var refused refused
 	switch {
+	case errors.As(err, &refused):
+		return refused.status, answer{Error: &refused.code, Message: refused.message, Problems: refused.problems}
 	case errors.As(err, &invalid):
 		return http.StatusUnprocessableEntity, answer{Error: new("validation_failed"), Message: invalid.Error(), Problems: invalid}
 	case errors.Is(err, lead.ErrMalformed):

@@ -55,7 +55,7 @@ func start(t testing.TB, change func(*ingest.Options)) *api {
 		change(&options)
 	}
 	front := httptest.NewUnstartedServer(nil)
-	front.Config = ingest.Serving(ingest.New(options))
+	front.Config = ingest.Serving(held(t, ingest.New(options)))
 	front.Start()
 	t.Cleanup(func() { front.Close(); s.Close() })
 	return &api{t, front.URL, r, s}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -135,14 +134,15 @@ func TestALeadOfABatchIsAnsweredAsALeadAlone(t *testing.T) {
 	a := start(t, nil)
 	const body = `{"name":"John Doe","email":"john@gmail.com","budget":12.50,"about":"<b> & \u2028"}`
 	alone, one := a.do("POST", "/api/v1/leads", full, body), a.batch(array(body))
-	if got, want := keys(t, one.text), []string{"success", "data", "message", "accepted", "refused"}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	if !strings.HasPrefix(one.text, `{"success":true,"data":[{"success":true,"data":{"lead_id":"lead_`) ||
+		!strings.HasSuffix(one.text, `}}],"message":"1 of 1 leads added","accepted":1,"refused":0}`+"\n") {
+		t.Errorf("got %s", one.text)
 	}
 	shape := func(got answer) string {
 		at := strings.Index(got.text, `"name":`)
 		return got.text[at : at+strings.Index(got.text[at:], `"created_at"`)]
 	}
-	if shape(alone) != shape(one) || !strings.Contains(one.text, `"budget":12.50`) || !strings.Contains(one.text, `"data":[{"success":true,"data":{"lead_id":"lead_`) {
+	if shape(alone) != shape(one) || !strings.Contains(one.text, `"budget":12.50`) {
 		t.Errorf("alone %s\nin a batch %s", alone.text, one.text)
 	}
 }
@@ -433,14 +433,11 @@ func TestABatchIsFewScripts(t *testing.T) {
 	}
 	before := scripts()
 	a.batch(array(many(1000, "a")...)).items(t)
-	// Jobs are enqueued by scripts, too: one for each connector and shard of which nobody is awake.
-	if took := scripts() - before; took > 4+4+4*2+lockedRetries {
+	// Four hold the leads. Two jobs for each are enqueued by scripts as well, and each may have to be sent whole first.
+	if took := scripts() - before; took > 2*(4+4*2) {
 		t.Errorf("1000 leads took %d scripts", took)
 	}
 }
-
-// lockedRetries is room for scripts that a server had to be sent first.
-const lockedRetries = 8
 
 func FuzzBatch(f *testing.F) {
 	a := start(f, nil)

@@ -44,6 +44,16 @@ func benchLead(n int64) string {
 
 // benchmark sends bodies that hold so many leads each.
 func benchmark(b *testing.B, path string, each int, body func(n int64) string) {
+	benchmarkRequests(b, each, func(n int64) *http.Request {
+		req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body(n)))
+		req.Header.Set("Authorization", "Bearer "+full)
+		req.Header.Set("Content-Type", "application/json")
+		return req
+	})
+}
+
+// benchmarkRequests sends requests that hold so many leads each.
+func benchmarkRequests(b *testing.B, each int, request func(n int64) *http.Request, forms ...ingest.Form) {
 	r := redistest.StartAlone(b)
 	r.Configure(b, "appendfsync", "everysec")
 	client := store.Connect(r.Options())
@@ -54,7 +64,7 @@ func benchmark(b *testing.B, path string, each int, body func(n int64) string) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	handler := ingest.New(ingest.Options{Store: s, Log: log, Metrics: prometheus.NewRegistry(), Keys: []ingest.Key{{Name: "full", Secret: full, Scope: ingest.Full}}})
+	handler := ingest.New(ingest.Options{Store: s, Log: log, Metrics: prometheus.NewRegistry(), Forms: forms, Keys: []ingest.Key{{Name: "full", Secret: full, Scope: ingest.Full}}})
 	spent := func() time.Duration {
 		var own syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
@@ -74,11 +84,8 @@ func benchmark(b *testing.B, path string, each int, body func(n int64) string) {
 	before := spent()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body(n.Add(1))))
-			req.Header.Set("Authorization", "Bearer "+full)
-			req.Header.Set("Content-Type", "application/json")
 			w := httptest.NewRecorder()
-			handler.ServeHTTP(w, req)
+			handler.ServeHTTP(w, request(n.Add(1)))
 			if w.Code != 200 {
 				b.Fatal(w.Code, w.Body.String())
 			}

@@ -30,29 +30,33 @@ func (s *server) guard(route string, scope Scope, next handler) httprouter.Handl
 			return
 		}
 		if wait := s.limits.wait(key.Name); wait > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+			w.Header().Set("Retry-After", seconds(wait))
 			fail(w, http.StatusTooManyRequests, "too_many_requests", "this API key's rate is used up; wait as Retry-After says")
 			return
 		}
-		s.admit(w, func() { next(w, r, params.ByName("id"), key) })
+		if !s.admit(func() { next(w, r, params.ByName("lead_id"), key) }) {
+			s.unavailable(w, errCrowded)
+		}
 	})
 }
 
 // open lets everyone through to next: it knows itself who may go on.
 func (s *server) open(route string, next httprouter.Handle) httprouter.Handle {
 	return s.observed(route, func(w http.ResponseWriter, r *http.Request, params httprouter.Params) {
-		s.admit(w, func() { next(w, r, params) })
+		if !s.admit(func() { next(w, r, params) }) {
+			s.unavailable(w, errCrowded)
+		}
 	})
 }
 
-// admit calls next unless too many requests are under way.
-func (s *server) admit(w http.ResponseWriter, next func()) {
+// admit calls next, or returns false where too many requests are under way.
+func (s *server) admit(next func()) bool {
 	if !s.limits.enter() {
-		s.unavailable(w, errCrowded)
-		return
+		return false
 	}
 	defer s.limits.leave()
 	next()
+	return true
 }
 
 // observed measures what next does, and answers where it panics.
@@ -139,6 +143,11 @@ func (l *limits) wait(key string) time.Duration {
 		l.keys[key] = limiter
 	}
 	l.mu.Unlock()
+	return waitFor(limiter)
+}
+
+// waitFor is 0 when one more may go on now, else how long until it may.
+func waitFor(limiter *rate.Limiter) time.Duration {
 	reservation := limiter.Reserve()
 	wait := reservation.Delay()
 	if wait > 0 {
@@ -146,6 +155,9 @@ func (l *limits) wait(key string) time.Duration {
 	}
 	return wait
 }
+
+// seconds is a wait as Retry-After has it.
+func seconds(wait time.Duration) string { return strconv.Itoa(int(math.Ceil(wait.Seconds()))) }
 
 // turns let requests that change the same lead go to the store one after another. The store tries a change again
 // that another overtook; without turns, most of a hundred at once would overtake each other until they gave up.
@@ -187,12 +199,41 @@ func (t *turns) take(ctx context.Context, name string) (yield func(), err error)
 }
 
 // flying knows the idempotent requests this process is answering now.
-type flying struct{ keys sync.Map }
+type flying struct{ keys sync.Map } // of *flight
 
-// begin is false when the same key is in flight.
-func (f *flying) begin(key string) bool {
-	_, there := f.keys.LoadOrStore(key, true)
-	return !there
+// flight is a request that is being answered.
+type flight struct {
+	over chan struct{} // closed when it is
+	err  error         // what became of it; only of one that others follow
 }
 
-func (f *flying) end(key string) { f.keys.Delete(key) }
+// begin returns the flight of a key; first is false when another began it.
+func (f *flying) begin(key string) (of *flight, first bool) {
+	there, known := f.keys.LoadOrStore(key, &flight{over: make(chan struct{})})
+	return there.(*flight), !known
+}
+
+func (f *flying) end(key string) {
+	if of, known := f.keys.LoadAndDelete(key); known {
+		close(of.(*flight).over)
+	}
+}
+
+// together calls do, or waits for who is doing it under the same key and returns what came of that.
+func (f *flying) together(ctx context.Context, key string, do func() error) error {
+	of, first := f.begin(key)
+	if !first {
+		select {
+		case <-of.over:
+			return of.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer f.end(key)
+	of.err = errUnanswered // until do has returned, which it does not where it panics
+	of.err = do()
+	return of.err
+}
+
+var errUnanswered = refused{status: http.StatusInternalServerError, code: "internal", message: "the request failed unexpectedly; it may be sent again"}

@@ -226,30 +226,51 @@ func mediaType(r *http.Request) string {
 
 // readBody reads a body of at most so many bytes, or answers why it cannot.
 func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, bool) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		fail(w, http.StatusUnsupportedMediaType, "unsupported_media_type", "send the body without Content-Encoding")
+	body, err := wholeBody(w, r, most)
+	if err != nil {
+		status, a := refusal(err)
+		a.write(w, status)
 		return nil, false
+	}
+	return body, true
+}
+
+// wholeBody reads a body of at most so many bytes. The error is refused.
+func wholeBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	if err := checkEncoding(r); err != nil {
+		return nil, err
+	}
+	if r.ContentLength > most {
+		return nil, unread(w, &http.MaxBytesError{Limit: most})
 	}
 	var body bytes.Buffer
-	var err error
-	var tooLarge *http.MaxBytesError
-	if r.ContentLength <= most {
-		body.Grow(int(max(0, r.ContentLength)) + bytes.MinRead)
-		_, err = body.ReadFrom(http.MaxBytesReader(w, r.Body, most))
+	body.Grow(int(max(0, r.ContentLength)) + bytes.MinRead)
+	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, most)); err != nil {
+		return nil, unread(w, err)
 	}
+	return body.Bytes(), nil
+}
+
+func checkEncoding(r *http.Request) error {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return refused{status: http.StatusUnsupportedMediaType, code: "unsupported_media_type", message: "send the body without Content-Encoding"}
+	}
+	return nil
+}
+
+// unread is how an error of reading a body is answered.
+func unread(w http.ResponseWriter, err error) error {
+	var tooLarge *http.MaxBytesError
 	switch {
-	case r.ContentLength > most || errors.As(err, &tooLarge):
-		fail(w, http.StatusRequestEntityTooLarge, "payload_too_large", "the body is larger than "+strconv.FormatInt(most, 10)+" bytes")
-		return nil, false
+	case errors.As(err, &tooLarge):
+		return refused{status: http.StatusRequestEntityTooLarge, code: "payload_too_large",
+			message: "the body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes"}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header().Set("Connection", "close")
-		fail(w, http.StatusRequestTimeout, "request_timeout", "the body took too long to arrive; send the request again")
-		return nil, false
-	case err != nil:
-		fail(w, http.StatusBadRequest, "bad_request", "the body could not be read whole")
-		return nil, false
+		return refused{status: http.StatusRequestTimeout, code: "request_timeout", message: "the body took too long to arrive; send the request again"}
+	default:
+		return refused{status: http.StatusBadRequest, code: "bad_request", message: "the body could not be read whole"}
 	}
-	return body.Bytes(), true
 }
 
 const maxIdempotencyKey = 255
@@ -273,23 +294,36 @@ func fingerprint(patch lead.Patch) string {
 	return string(asked)
 }
 
-// idempotencyKey reads the Idempotency-Key header
-// (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/), "" without one, or answers why it
-// cannot be used. done must be called when the request is answered.
-func (s *server) idempotencyKey(w http.ResponseWriter, r *http.Request, key Key) (scoped string, done func(), ok bool) {
+// clientsKey reads the Idempotency-Key header
+// (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/), "" without one. The error is refused.
+func clientsKey(r *http.Request) (string, error) {
 	values := r.Header.Values("Idempotency-Key")
 	if len(values) == 0 {
-		return "", func() {}, true
+		return "", nil
 	}
 	text, ok := unquoteKey(values[0])
 	if len(values) > 1 || !ok || text == "" || len(text) > maxIdempotencyKey ||
 		strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
-		fail(w, http.StatusBadRequest, "bad_request", "Idempotency-Key: must be one printable ASCII text of at most "+strconv.Itoa(maxIdempotencyKey)+" characters")
+		return "", refused{status: http.StatusBadRequest, code: "bad_request",
+			message: "Idempotency-Key: must be one printable ASCII text of at most " + strconv.Itoa(maxIdempotencyKey) + " characters"}
+	}
+	return text, nil
+}
+
+// idempotencyKey is clientsKey for who sent it, "" without one, or answers why it cannot be used. done must be called
+// when the request is answered.
+func (s *server) idempotencyKey(w http.ResponseWriter, r *http.Request, key Key) (scoped string, done func(), ok bool) {
+	text, err := clientsKey(r)
+	if err != nil {
+		s.refuse(w, err)
 		return "", nil, false
+	}
+	if text == "" {
+		return "", func() {}, true
 	}
 	// A key belongs to who sent it and to the resource it was sent to.
 	scoped = strings.Join([]string{key.Name, r.Method, r.URL.Path, text}, "\n")
-	if !s.flying.begin(scoped) {
+	if _, first := s.flying.begin(scoped); !first {
 		w.Header().Set("Retry-After", "1")
 		fail(w, http.StatusConflict, "request_in_flight", "a request with this Idempotency-Key is being answered; send it again in a moment")
 		return "", nil, false

@@ -12,6 +12,8 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 
 	deliveries *prometheus.CounterVec
+	posts      *prometheus.CounterVec
+	unverified *prometheus.CounterVec
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -28,7 +30,15 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		Name: "leadrelay_source_deliveries_total",
 		Help: "Deliveries of third-party sources, by what became of them: lead, kept (as a submission), left_out, refused or unavailable.",
 	}, []string{"source", "outcome"})
-	registry.MustRegister(m.accepted, m.seconds, m.deliveries)
+	m.posts = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "leadrelay_form_posts_total",
+		Help: "Posts of website forms, by what became of them: lead, spam (kept aside), or the code of the error that was answered.",
+	}, []string{"form", "outcome"})
+	m.unverified = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "leadrelay_form_captcha_unverified_total",
+		Help: "Posts of website forms whose captcha the provider could not be asked about.",
+	}, []string{"form"})
+	registry.MustRegister(m.accepted, m.seconds, m.deliveries, m.posts, m.unverified)
 	return m
 }
 

@@ -3,13 +3,16 @@
 package ingest
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/julienschmidt/httprouter"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -28,7 +31,12 @@ type Options struct {
 
 	Keys    []Key
 	Sources []Source
+	Forms   []Form
 	Dedupe  bool // a create with a known address updates that lead
+	Demo    bool // whether there is the page that shows the forms
+
+	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
 
 	BodyBytes  int64   // the largest body; 0: 64 KiB
 	BatchBytes int64   // the largest body of a batch, whose leads are of BodyBytes each at most; 0: 8 MiB
@@ -67,8 +75,15 @@ type lasting struct {
 	batches *semaphore.Weighted // bytes
 	metrics *metrics
 
-	toldUnavailable *rate.Limiter
+	visitors   visitors
+	humans     *lru.Cache[[sha256.Size]byte, time.Time] // posts whose captcha was verified, and until when that counts
+	formSecret atomic.Pointer[[]byte]                   // nil: not asked for yet
+
+	toldUnavailable, toldCaptcha, toldSpam *rate.Limiter
 }
+
+// maxClients bounds how many clients of forms are known at once; those that were not seen for longest go.
+const maxClients = 1 << 16
 
 // server answers requests by one set of options.
 type server struct {
@@ -76,6 +91,7 @@ type server struct {
 	*lasting
 	keys   *keyring
 	limits *limits
+	forms  map[string]*form
 }
 
 // New returns the front end.
@@ -85,10 +101,23 @@ func New(opts Options) *FrontEnd {
 		batches: semaphore.NewWeighted(maxBatchesBytes),
 		metrics: newMetrics(opts.Metrics),
 
+		visitors: visitors{newCache[visitor, *rate.Limiter](maxClients)},
+		humans:   newCache[[sha256.Size]byte, time.Time](maxClients),
+
 		toldUnavailable: rate.NewLimiter(rate.Every(5*time.Second), 1),
+		toldCaptcha:     rate.NewLimiter(rate.Every(5*time.Second), 1),
+		toldSpam:        rate.NewLimiter(rate.Every(time.Minute), 1),
 	}}
 	f.Reload(opts)
 	return f
+}
+
+func newCache[K comparable, V any](size int) *lru.Cache[K, V] {
+	cache, err := lru.New[K, V](size)
+	if err != nil {
+		panic("ingest: " + err.Error()) // of a size that is none
+	}
+	return cache
 }
 
 // Reload replaces the options but for Metrics. A request under way is answered by those it began with.
@@ -113,41 +142,70 @@ func newRouter(opts Options, lasts *lasting) *httprouter.Router {
 		lasting: lasts,
 		keys:    newKeyring(opts.Keys),
 		limits:  newLimits(opts.Concurrent, opts.Rate, opts.Burst),
+		forms:   map[string]*form{},
+	}
+	for _, f := range opts.Forms {
+		s.forms[f.Name] = newForm(f)
 	}
 	router := httprouter.New()
 	router.RedirectTrailingSlash = false
 	router.RedirectFixedPath = false
 
-	get := func(path string, handle httprouter.Handle) {
-		router.GET(path, handle)
-		router.HEAD(path, handle) // net/http leaves the body out
+	for _, route := range s.routes() {
+		router.Handle(route.method, route.path, route.handle)
+		if route.method == http.MethodGet {
+			router.HEAD(route.path, route.handle) // net/http leaves the body out
+		}
 	}
-	const leads, one = "/api/v1/leads", "/api/v1/leads/:id"
-	router.POST(leads, s.guard("create", CreateOnly, s.create))
-	router.POST(leads+"/batch", s.guard("batch", CreateOnly, s.batch))
-	get(leads, s.guard("list", Full, s.list))
-	get(one, s.guard("get", Full, s.get))
-	router.PUT(one, s.guard("update", Full, s.update))
-	router.DELETE(one, s.guard("delete", Full, s.delete))
-
-	router.POST("/in/:source", s.open("source", s.delivered))
-	router.GET("/in/:source", s.open("source_challenge", s.challenged))
-
-	get("/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) {
-		writeJSON(w, http.StatusOK, map[string]any{"ok": true})
-	})
-	get("/readyz", s.ready)
-	exposition := promhttp.HandlerFor(opts.Metrics, promhttp.HandlerOpts{})
-	get("/metrics", func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) { exposition.ServeHTTP(w, r) })
-
 	router.NotFound = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "not_found", "there is nothing at this path; leads are at "+leads)
+		fail(w, http.StatusNotFound, "not_found", "there is nothing at this path; leads are at "+leadsPath)
 	})
 	router.MethodNotAllowed = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+w.Header().Get("Allow"))
 	})
 	router.PanicHandler = s.panicked
 	return router
+}
+
+const leadsPath = "/api/v1/leads"
+
+// route is one that is answered.
+type route struct {
+	method, path string
+	handle       httprouter.Handle
+}
+
+// routes are all that is answered; openapi.yaml describes each.
+func (s *server) routes() []route {
+	const lead = leadsPath + "/:lead_id"
+	exposition := promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{})
+	all := []route{
+		{"POST", leadsPath, s.guard("create", CreateOnly, s.create)},
+		{"POST", leadsPath + "/batch", s.guard("batch", CreateOnly, s.batch)},
+		{"GET", leadsPath, s.guard("list", Full, s.list)},
+		{"GET", lead, s.guard("get", Full, s.get)},
+		{"PUT", lead, s.guard("update", Full, s.update)},
+		{"DELETE", lead, s.guard("delete", Full, s.delete)},
+
+		{"POST", "/f/:form", s.formRoute("form", s.posted)},
+		{"OPTIONS", "/f/:form", s.formRoute("form_preflight", s.preflight)},
+		{"GET", "/f/:form/token", s.formRoute("form_token", s.tokenAsked)},
+		{"GET", "/f/:form/embed.js", s.formRoute("form_script", s.embedded)},
+
+		{"POST", "/in/:source", s.open("source", s.delivered)},
+		{"GET", "/in/:source", s.open("source_challenge", s.challenged)},
+
+		{"GET", "/healthz", func(w http.ResponseWriter, _ *http.Request, _ httprouter.Params) {
+			writeJSON(w, http.StatusOK, map[string]any{"ok": true})
+		}},
+		{"GET", "/readyz", s.ready},
+		{"GET", "/metrics", func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) { exposition.ServeHTTP(w, r) }},
+		{"GET", "/openapi.json", s.described},
+	}
+	if s.Demo {
+		all = append(all, route{"GET", "/demo", s.observed("demo", s.demo)})
+	}
+	return all
 }
 
 // panicked answers a request that met a defect of ours. What was panicked with may hold what a lead holds, so that

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -64,7 +65,7 @@ func (w *Worker) fetchDue(ctx context.Context) int {
 			// It is not cut short by a shutdown, which waits for it: the answer may be the only one.
 			one, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(fetchTimeout, w.Shutdown))
 			defer cancel()
-			if err := w.fetchOne(one, sub); err != nil {
+			if err := w.fetchOne(one, sub); err != nil && !errors.Is(err, store.ErrNotFound) { // an operator dropped it
 				w.Log.Warn("what became of a fetch could not be recorded; it is repeated", "submission", sub.ID, "error", err)
 			}
 			return nil

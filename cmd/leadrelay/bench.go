@@ -114,6 +114,16 @@ func showReport(out io.Writer, r *bench.Report) error {
 			fmt.Fprintf(table, "%s\t%d\t%.0f\t%s\t%s\n", a.Candidate, a.Connections, a.PerSecond, short(a.P50), short(a.P99))
 		}
 	}
+	if r.Ways != nil {
+		fmt.Fprintln(table, "\nWAYS\tCONNECTIONS\tLEADS/S\tINGEST CPU/LEAD")
+		for _, w := range r.Ways {
+			cpu := "-"
+			if w.CPU != nil {
+				cpu = w.CPU.Round(100 * time.Nanosecond).String()
+			}
+			fmt.Fprintf(table, "%s\t%d\t%.0f\t%s\n", w.Way, w.Connections, w.PerSecond, cpu)
+		}
+	}
 	if r.Drain != nil {
 		fmt.Fprintln(table, "\nDRAIN\tLEADS\tLEADS/S")
 		for _, d := range r.Drain {

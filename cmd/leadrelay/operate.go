@@ -409,15 +409,15 @@ func setGate(cmd *cobra.Command, name string, state store.GateState, reason stri
 	})
 }
 
-// refusal is why leads of a connector are parked, and how many.
-type refusal struct {
+// parkedGroup is why leads of a connector are parked, and how many.
+type parkedGroup struct {
 	Connector string   `json:"connector"`
 	Reason    string   `json:"reason"`
 	Leads     int      `json:"leads"`
 	Examples  []string `json:"examples"`
 }
 
-const refusalExamples = 3
+const parkedExamples = 3
 
 func failedCommand() *cobra.Command {
 	var asJSON bool
@@ -439,7 +439,7 @@ func failedCommand() *cobra.Command {
 				} else if err := known(s, names[0]); err != nil {
 					return err
 				}
-				all := []*refusal{}
+				all := []*parkedGroup{}
 				for _, name := range names {
 					found, err := s.Parked(ctx, name, maxParked)
 					if err != nil {
@@ -448,7 +448,7 @@ func failedCommand() *cobra.Command {
 					if len(found) == maxParked {
 						fmt.Fprintf(cmd.ErrOrStderr(), "leadrelay: of %s these are the first %d; `leadrelay status` counts them all\n", name, maxParked)
 					}
-					all = append(all, refusals(name, found)...)
+					all = append(all, parkedBy(name, found)...)
 				}
 				if asJSON {
 					return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
@@ -470,9 +470,9 @@ func failedCommand() *cobra.Command {
 	return cmd
 }
 
-// refusals groups parked leads by why they are, most of them first.
-func refusals(connector string, found []store.Found) []*refusal {
-	byReason := map[string]*refusal{}
+// parkedBy groups parked leads by why they are, most of them first.
+func parkedBy(connector string, found []store.Found) []*parkedGroup {
+	byReason := map[string]*parkedGroup{}
 	for _, f := range found {
 		for _, st := range f.Standings {
 			if st.Connector != connector {
@@ -482,15 +482,15 @@ func refusals(connector string, found []store.Found) []*refusal {
 			reason := strings.ReplaceAll(st.Record.Reason, f.Lead.ID, "ID")
 			r := byReason[reason]
 			if r == nil {
-				r = &refusal{Connector: connector, Reason: reason}
+				r = &parkedGroup{Connector: connector, Reason: reason}
 				byReason[reason] = r
 			}
-			if r.Leads++; len(r.Examples) < refusalExamples {
+			if r.Leads++; len(r.Examples) < parkedExamples {
 				r.Examples = append(r.Examples, f.Lead.ID)
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(byReason), func(a, b *refusal) int {
+	return slices.SortedFunc(maps.Values(byReason), func(a, b *parkedGroup) int {
 		return cmp.Or(cmp.Compare(b.Leads, a.Leads), cmp.Compare(a.Reason, b.Reason))
 	})
 }

@@ -72,7 +72,7 @@ func (l *live) work() *worker.Worker {
 
 func (l *live) frontEndOptions() ingest.Options {
 	options := frontEndOptions(l.config, l.store, l.log)
-	options.Config, options.Metrics = l.state, l.registry
+	options.Config, options.Metrics, options.Demo = l.state, l.registry, l.demo
 	return options
 }
 

@@ -35,8 +35,8 @@ func (r *running) read() string {
 	return string(text)
 }
 
-// rows counts the leads in a csv file, by their addresses: one that was answered 503 may be there, and be sent again.
-func rows(path string) int {
+// inSheet counts the leads in a csv file, by their addresses: one that was answered 503 may be there, and be sent again.
+func inSheet(path string) int {
 	file, err := os.Open(path)
 	if err != nil {
 		return 0
@@ -58,13 +58,13 @@ func TestP8AnEditedConfigIsTakenOverWholeOrNotAtAll(t *testing.T) {
 	r := startUp(t, t.TempDir(), "")
 	first := r.read()
 	r.post(`{"email":"a@example.com"}`)
-	wait(t, "a row", func() bool { return rows(filepath.Join(r.dir, "leads.csv")) == 1 })
+	wait(t, "a row", func() bool { return inSheet(filepath.Join(r.dir, "leads.csv")) == 1 })
 
 	second := filepath.Join(r.dir, "second.csv")
 	r.write(first + fmt.Sprintf("  - {name: second, type: csv, settings: {path: %q}}\n", second))
 	wait(t, "the new connector", func() bool { return strings.Contains(r.out.String(), "connectors=2") })
 	r.post(`{"email":"b@example.com"}`)
-	wait(t, "a row in both", func() bool { return rows(filepath.Join(r.dir, "leads.csv")) == 2 && rows(second) == 1 })
+	wait(t, "a row in both", func() bool { return inSheet(filepath.Join(r.dir, "leads.csv")) == 2 && inSheet(second) == 1 })
 
 	r.write(first + "  - {name: third, type: csv, settings: {pth: x}}\n")
 	wait(t, "what is wrong to be said", func() bool { return strings.Contains(r.out.String(), "not taken over") })
@@ -72,7 +72,7 @@ func TestP8AnEditedConfigIsTakenOverWholeOrNotAtAll(t *testing.T) {
 		t.Errorf("/readyz does not say what is wrong: %s", ready)
 	}
 	r.post(`{"email":"c@example.com"}`)
-	wait(t, "the configuration before to go on", func() bool { return rows(second) == 2 })
+	wait(t, "the configuration before to go on", func() bool { return inSheet(second) == 2 })
 
 	r.write(strings.Replace(first, `key: "${LEADRELAY_API_KEY}"`, `key: another-key-for-a-backend`, 1))
 	wait(t, "the new key", func() bool {
@@ -84,8 +84,8 @@ func TestP8AnEditedConfigIsTakenOverWholeOrNotAtAll(t *testing.T) {
 		t.Errorf("/readyz still has a problem: %s", ready)
 	}
 	r.post(`{"email":"d@example.com"}`)
-	wait(t, "a row in the first", func() bool { return rows(filepath.Join(r.dir, "leads.csv")) == 4 })
-	if got := rows(second); got != 2 {
+	wait(t, "a row in the first", func() bool { return inSheet(filepath.Join(r.dir, "leads.csv")) == 4 })
+	if got := inSheet(second); got != 2 {
 		t.Errorf("a connector that was taken out has %d rows, want 2", got)
 	}
 	if r.stop() != 0 {
@@ -136,6 +136,6 @@ func TestP8ReloadsUnderLoad(t *testing.T) {
 	}
 	close(done)
 	group.Wait()
-	wait(t, "every lead in the sheet", func() bool { return rows(filepath.Join(r.dir, "leads.csv")) == int(posted.Load()) })
+	wait(t, "every lead in the sheet", func() bool { return inSheet(filepath.Join(r.dir, "leads.csv")) == int(posted.Load()) })
 	t.Logf("%d leads during %d reloads", posted.Load(), *reloads)
 }

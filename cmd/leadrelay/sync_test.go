@@ -32,6 +32,28 @@ func (r *running) reconfigure(text string) {
 	wait(r.t, "the new configuration", func() bool { return strings.Count(r.out.String(), said) > before })
 }
 
+// plans runs `leadrelay plan` for another configuration.
+func (r *running) plans(text string) map[string]planned {
+	r.t.Helper()
+	path := filepath.Join(r.dir, "new.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	code, out, stderr := outcome("plan", "--json", "--config", filepath.Join(r.dir, "config.yaml"), path)
+	if code != 0 {
+		r.t.Fatalf("plan ended with %d: %s", code, stderr)
+	}
+	var answer struct{ Connectors []planned }
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		r.t.Fatal(err)
+	}
+	all := map[string]planned{}
+	for _, p := range answer.Connectors {
+		all[p.Connector] = p
+	}
+	return all
+}
+
 func TestSyncBringsAConnectorInStepWithWhatWasThereBeforeIt(t *testing.T) {
 	r := startUp(t, t.TempDir(), "")
 	first := r.read()
@@ -63,12 +85,20 @@ func TestSyncBringsAConnectorInStepWithWhatWasThereBeforeIt(t *testing.T) {
 	}
 	want(r.syncs("second"), 30, 0, 0, 0)
 	settled()
-	if got := rows(path); got != 30 {
+	if got := inSheet(path); got != 30 {
 		t.Errorf("the second has %d rows, want 30", got)
 	}
 	want(r.syncs("second"), 0, 0, 0, 30)
 
 	// Another mapping.
+	plan := r.plans(first + second + ", fields: [{to: email, from: email}, {to: who, template: 'Mx {{.name}}'}], limits: {rate: 10, per: 1s}}\n" +
+		"  - {name: third, type: hubspot, when: 'source == \"web\"'}\n")
+	if got := plan["second"]; got.Outdated != 30 || got.Calls < 1 || len(got.Samples) != 3 || !strings.HasPrefix(fmt.Sprint(got.Samples[0].Fields["who"]), "Mx Person") {
+		t.Errorf("the plan for the second: %+v", got)
+	}
+	if got := plan["third"]; !got.New || got.Missing != 15 || got.InStep != 15 {
+		t.Errorf("the plan for the third: %+v", got)
+	}
 	r.reconfigure(first + second + ", fields: [{to: email, from: email}, {to: who, template: 'Mx {{.name}}'}]}\n")
 	want(r.syncs("second", "--dry-run", "--where", `source == "fair"`), 0, 15, 0, 0)
 	want(r.syncs("second"), 0, 30, 0, 0)
@@ -81,7 +111,7 @@ func TestSyncBringsAConnectorInStepWithWhatWasThereBeforeIt(t *testing.T) {
 	r.reconfigure(first + second + ", when: 'source == \"web\"', fields: [{to: email, from: email}, {to: who, template: 'Mx {{.name}}'}]}\n")
 	want(r.syncs("second"), 0, 0, 15, 15)
 	settled()
-	if got := rows(path); got != 15 || strings.Contains(text(), "Person 7") {
+	if got := inSheet(path); got != 15 || strings.Contains(text(), "Person 7") {
 		t.Errorf("the second has %d rows, want the 15 of the web:\n%s", got, text())
 	}
 	if code, _, stderr := outcome("sync", "third", "--config", filepath.Join(r.dir, "config.yaml")); code == 0 || !strings.Contains(stderr, "there are: sheet, second") {

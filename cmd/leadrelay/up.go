@@ -97,6 +97,7 @@ func up(cmd *cobra.Command) (err error) {
 		return next, err
 	})
 	closeConfig = running.close
+	running.demo = true
 	front, w := running.frontEnd(), running.work()
 	group.Go(func() error { return serve(ctx, listener, front, c, log) })
 	group.Go(func() error { return w.Run(ctx) })
@@ -170,6 +171,7 @@ func greet(out io.Writer, c *config.Config, address, redis, key string, isNew bo
 	fmt.Fprintf(out, "  leads API   %s/api/v1/leads\n", base)
 	fmt.Fprintf(out, "  ready?      %s/readyz\n", base)
 	fmt.Fprintf(out, "  metrics     %s/metrics\n", base)
+	fmt.Fprintf(out, "  form demo   %s/demo\n", base)
 	fmt.Fprintf(out, "  settings    %s\n", file)
 	fmt.Fprintf(out, "  runs on     %s\n", redis)
 	for _, connector := range c.Connectors {

@@ -152,10 +152,36 @@ func frontEndOptions(c *config.Config, s *store.Store, log *slog.Logger) ingest.
 		}
 		options.Keys = append(options.Keys, ingest.Key{Name: key.Name, Secret: key.Key.Reveal(), Scope: scope})
 	}
+	options.TrustedProxies = c.Proxies
+	for _, form := range c.Forms {
+		options.Forms = append(options.Forms, frontEndForm(form))
+	}
 	for _, source := range c.Sources {
 		options.Sources = append(options.Sources, ingest.Source{Name: source.Name, Source: source.Source})
 	}
 	return options
+}
+
+func frontEndForm(f config.Form) ingest.Form {
+	form := ingest.Form{
+		Name: f.Name, Origins: f.Origins, Required: f.Required, Source: f.Source, Set: map[string]any{},
+		Success: f.Redirect.Success, Error: f.Redirect.Error,
+		Honeypot: f.Honeypot, MinFill: f.MinFill, RequireToken: f.RequireToken,
+		Posts: f.Rate.Posts, Per: f.Rate.Per, DoubleSubmit: f.DoubleSubmit,
+	}
+	for _, field := range f.Fields {
+		form.Fields = append(form.Fields, ingest.FormField(field))
+	}
+	for _, constant := range f.Set {
+		form.Set[constant.To] = constant.Value
+	}
+	if c := f.Captcha; c != nil {
+		form.Captcha = &ingest.Captcha{Provider: c.Provider, Secret: c.Secret.Reveal(), FailOpen: c.OnFailure == config.FailOpen, URL: c.URL}
+	}
+	if c := f.Consent; c != nil {
+		form.Consent = &ingest.Consent{Field: c.Field, Text: c.Text, Version: c.Version, Required: c.Required}
+	}
+	return form
 }
 
 func workerConnectors(c *config.Config) (list []worker.Connector) {

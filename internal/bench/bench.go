@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,12 +31,13 @@ type Options struct {
 }
 
 // Sections are the parts of a run.
-var Sections = []string{"accept", "drain", "idle", "both", "kill", "memory"}
+var Sections = []string{"accept", "ways", "drain", "idle", "both", "kill", "memory"}
 
 // Report is what a run measured.
 type Report struct {
 	Machine  Machine  `json:"machine"`
 	Accept   []Accept `json:"accept,omitempty"`
+	Ways     []Way    `json:"ways,omitempty"`
 	Drain    []Drain  `json:"drain,omitempty"`
 	Idle     *Idle    `json:"idle,omitempty"`
 	Both     *Both    `json:"both,omitempty"`
@@ -59,6 +61,14 @@ type Accept struct {
 	Connections int     `json:"connections"`
 	PerSecond   float64 `json:"per_second"`
 	Latency
+}
+
+// Way is how fast leads were accepted in one way: the median of its rounds.
+type Way struct {
+	Way         string         `json:"way"`
+	Connections int            `json:"connections"`
+	PerSecond   float64        `json:"per_second"`
+	CPU         *time.Duration `json:"ingest_cpu_per_lead_ns,omitempty"`
 }
 
 // Drain is how fast one candidate brought a backlog to the sink: the median of its rounds.
@@ -128,7 +138,7 @@ func Run(ctx context.Context, opts Options) (*Report, error) {
 	defer s.close()
 	b := &bench{Options: opts, sink: s, dir: dir, report: &Report{Machine: machine(opts.Fsync)}}
 	began := time.Now()
-	measures := []func(context.Context) error{b.accept, b.drain, b.idle, b.both, b.kill, b.memory}
+	measures := []func(context.Context) error{b.accept, b.ways, b.drain, b.idle, b.both, b.kill, b.memory}
 	for i, section := range Sections {
 		if len(opts.Only) > 0 && !slices.Contains(opts.Only, section) {
 			continue
@@ -176,13 +186,15 @@ func (b *bench) ratio(name string, value float64) {
 	b.report.Ratios = append(b.report.Ratios, Ratio{name, value})
 }
 
+const formName = "bench"
+
 const benchKey = "benchmark-key-of-leadrelay"
 
 // config writes a configuration with so many webhooks to the sink and returns its path.
 func (b *bench) config(redisURL string, connectors int) (string, error) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "listen: 127.0.0.1:0\nredis: {url: %q}\n", redisURL)
-	fmt.Fprintf(&text, "api_keys: [{name: bench, key: %q}]\nconnectors:\n", benchKey)
+	fmt.Fprintf(&text, "api_keys: [{name: bench, key: %q}]\nforms: [{name: %s, origins: ['*'], rate: {posts: 0}}]\nconnectors:\n", benchKey, formName)
 	for n := range connectors {
 		fmt.Fprintf(&text, "  - {name: %s, type: webhook, settings: {url: %q, allow_private: true}}\n", hookName(n), b.sink.url)
 	}
@@ -289,6 +301,70 @@ func (b *bench) acceptOnce(ctx context.Context, candidate string, connectors, co
 		return outcome{}, err
 	}
 	return l.during(ctx, connections, b.For)
+}
+
+// ways measures how fast leads are accepted one by one, by a form, and in batches.
+func (b *bench) ways(ctx context.Context) error {
+	all := []Way{{Way: Create, Connections: b.Connections[0]}, {Way: Form, Connections: b.Connections[0]}, {Way: Batch, Connections: 2}}
+	rates, cpus := map[string][]float64{}, map[string][]float64{}
+	for round := range b.Rounds {
+		for _, w := range all {
+			b.Progress(fmt.Sprintf("ways, round %d of %d: %s at %d connections", round+1, b.Rounds, w.Way, w.Connections))
+			rate, cpu, err := b.wayOnce(ctx, w)
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.Way, err)
+			}
+			rates[w.Way], cpus[w.Way] = append(rates[w.Way], rate), append(cpus[w.Way], cpu)
+		}
+	}
+	for i := range all {
+		all[i].PerSecond = median(rates[all[i].Way])
+		if cpu := time.Duration(median(cpus[all[i].Way])); cpu > 0 {
+			all[i].CPU = &cpu
+		}
+	}
+	b.report.Ways = all
+	create, form, batch := all[0], all[1], all[2]
+	b.ratio("form/create at "+strconv.Itoa(form.Connections), form.PerSecond/create.PerSecond)
+	b.ratio("batch/create", batch.PerSecond/create.PerSecond)
+	if create.CPU != nil && batch.CPU != nil {
+		b.ratio("form/create per ingest core", float64(*create.CPU)/float64(*form.CPU))
+		b.ratio("batch/create per ingest core", float64(*create.CPU)/float64(*batch.CPU))
+	}
+	return nil
+}
+
+// wayOnce returns how many leads were accepted a second, and what processor time of ingest each took, in ns; 0 where
+// the system does not tell.
+func (b *bench) wayOnce(ctx context.Context, w Way) (rate, cpu float64, err error) {
+	redis, err := startRedis(ctx, b.Fsync)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer redis.close()
+	config, err := b.config(redis.url, 1)
+	if err != nil {
+		return 0, 0, err
+	}
+	front, err := b.ingest(ctx, config)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer front.kill()
+	l := b.load(front)
+	l.way = w.Way
+	if _, err := l.during(ctx, w.Connections, b.For/4); err != nil { // warm
+		return 0, 0, err
+	}
+	before, told := front.cpu()
+	got, err := l.during(ctx, w.Connections, b.For)
+	if err != nil {
+		return 0, 0, err
+	}
+	if after, _ := front.cpu(); told && got.Accepted > 0 {
+		cpu = float64(after-before) / float64(got.Accepted)
+	}
+	return got.perSecond(), cpu, nil
 }
 
 // drain measures how fast a backlog gets in step.

@@ -36,11 +36,56 @@ type load struct {
 	host    string // as the server knows itself
 	tls     bool
 	key     string
+	way     string       // in which leads are posted: Create, Form or Batch; "": Create
 	sent    atomic.Int64 // leads posted so far; makes each one's address its own
 
 	keepIDs bool
 	mu      sync.Mutex
 	ids     []string // of accepted leads, with keepIDs
+}
+
+// Ways in which leads are posted.
+const (
+	Create = "create" // one by one
+	Form   = "form"   // one by one, as a browser posts a website form
+	Batch  = "batch"  // batchOf at once
+)
+
+const batchOf = 1000
+
+// leads is how many leads one request has.
+func (l *load) leads() int64 {
+	if l.way == Batch {
+		return batchOf
+	}
+	return 1
+}
+
+// appendRequest writes the next request; body is room for its body.
+func (l *load) appendRequest(request, body []byte) (whole, room []byte) {
+	path, contentType, further := "/api/v1/leads", "application/json", "Authorization: Bearer "+l.key+"\r\n"
+	switch l.way {
+	case Form:
+		path, contentType = "/f/"+formName, "application/x-www-form-urlencoded"
+		further = "Origin: https://www.example.com\r\nAccept: application/json\r\n"
+		body = append(body, "name=John+Doe&email=john"...)
+		body = strconv.AppendInt(body, l.sent.Add(1), 10)
+		body = append(body, "%40bench.example.com&source="+source+"&note=Might+be+interested+in+React+course%2C+asked+for+a+call+back"...)
+	case Batch:
+		path += "/batch"
+		body = append(body, '[')
+		for i := range batchOf {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = l.appendLead(body)
+		}
+		body = append(body, ']')
+	default:
+		body = l.appendLead(body)
+	}
+	request = fmt.Appendf(request, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Type: %s\r\nContent-Length: %d\r\n\r\n", path, l.host, further, contentType, len(body))
+	return append(request, body...), body
 }
 
 // outcome is what one measurement of a load saw.
@@ -78,7 +123,7 @@ func (l *load) run(ctx context.Context, connections int, goOn func() bool) (outc
 		return outcome{}, err
 	}
 	merged := slices.Concat(all...)
-	return outcome{int64(len(merged)), took, latencyOf(merged)}, nil
+	return outcome{int64(len(merged)) * l.leads(), took, latencyOf(merged)}, nil
 }
 
 func (l *load) connection(ctx context.Context, goOn func() bool) (took []time.Duration, err error) {
@@ -89,13 +134,10 @@ func (l *load) connection(ctx context.Context, goOn func() bool) (took []time.Du
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })
 	defer stop()
-	reader := bufio.NewReader(conn)
+	reader := bufio.NewReaderSize(conn, maxAnswer)
 	var request, body []byte
 	for ctx.Err() == nil && goOn() {
-		body = l.appendLead(body[:0])
-		request = fmt.Appendf(request[:0], "POST /api/v1/leads HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"+
-			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n", l.host, l.key, len(body))
-		request = append(request, body...)
+		request, body = l.appendRequest(request[:0], body[:0])
 		began := time.Now()
 		conn.SetDeadline(began.Add(30 * time.Second))
 		if _, err := conn.Write(request); err != nil {
@@ -142,6 +184,9 @@ func (l *load) keep(answer []byte) {
 	l.ids = append(l.ids, string(id))
 	l.mu.Unlock()
 }
+
+// maxAnswer is more than any answer has, that to a batch included.
+const maxAnswer = 1 << 20
 
 var lengthHeader = []byte("Content-Length: ")
 

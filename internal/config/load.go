@@ -203,6 +203,7 @@ func builtIn(document map[string]any, dataDir string) {
 		dataDir = string(given)
 	}
 	document["api_keys"] = []any{map[string]any{"name": "default", "key": "${LEADRELAY_API_KEY}"}}
+	document["forms"] = []any{map[string]any{"name": "contact", "honeypot": "company_url"}}
 	document["connectors"] = []any{map[string]any{
 		"name": "sheet", "type": "csv",
 		"settings": map[string]any{"path": filepath.Join(dataDir, "leads.csv")},

@@ -18,6 +18,7 @@ import (
 	"github.com/leadrelay/leadrelay/connectors/all"
 	"github.com/leadrelay/leadrelay/connectors/recipes"
 	"github.com/leadrelay/leadrelay/internal/config"
+	"github.com/leadrelay/leadrelay/internal/sources"
 )
 
 const shipped = "../../config.yaml"
@@ -102,7 +103,9 @@ func TestShippedExamplesWork(t *testing.T) {
 		"HOOK_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 		"MAILCHIMP_API_KEY=0123456789abcdef0123456789abcdef-us1",
 		"POSTGRES_URL=postgres://u:p@127.0.0.1/leads", "SMTP_USER=u", "SMTP_PASSWORD=p", "HUBSPOT_TOKEN=pat-1", "ACME_API_KEY=k",
-		"CAPTCHA_SECRET=c",
+		"CAPTCHA_SECRET=c", "TYPEFORM_SECRET=a-secret-of-typeform", "CALENDLY_SIGNING_KEY=a-key-of-calendly-1234", "META_APP_SECRET=0123456789abcdef0123456789abcdef",
+		"META_VERIFY_TOKEN=a-token-for-verification", "META_ACCESS_TOKEN=EAAB", "TALLY_SECRET=a-secret-of-tally-1234", "WEBFLOW_SECRET=a-secret-of-webflow-1234",
+		"WORDPRESS_SECRET=a-secret-of-wordpress", "PARTNER_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "OTHER_SECRET=another-secret-of-others",
 	)
 	text := strings.NewReplacer("/run/secrets/google.json", serviceAccount(t), "acme.yaml", "testdata/acme.yaml").Replace(uncommented(t))
 	c, err := config.Load(write(t, text), all.Kinds())
@@ -111,6 +114,16 @@ func TestShippedExamplesWork(t *testing.T) {
 	}
 	defer c.Close()
 	equal(t, "keys", len(c.APIKeys), 2)
+	equal(t, "forms", len(c.Forms), 2)
+	sorts := map[string]bool{}
+	for _, source := range c.Sources {
+		sorts[source.Type] = true
+	}
+	for _, kind := range sources.Kinds() {
+		if !sorts[kind.Name] {
+			t.Errorf("there is no example of a source of type %s", kind.Name)
+		}
+	}
 	var types []string
 	for _, connector := range c.Connectors {
 		types = append(types, connector.Type)

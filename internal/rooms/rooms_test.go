@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/lockedfile":         {"connectors"},
 	"internal/embedded":           {},
 	"internal/redistest":          {},
+	"internal/browser":            {},
 	"internal/rig":                {},
 	"internal/promises":           {},
 	"internal/rooms":              {},

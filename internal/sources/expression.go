@@ -35,6 +35,9 @@ func compile(text string, condition bool, known []string) (*expression, error) {
 		options = append(options, expr.AsBool())
 	}
 	program, err := expr.Compile(text, options...)
+	if err == nil && uses.unknown != nil {
+		err = uses.unknown.Bind(file.NewSource(text))
+	}
 	var at *file.Error
 	switch {
 	case errors.As(err, &at) && at.Line > 1:
@@ -43,8 +46,6 @@ func compile(text string, condition bool, known []string) (*expression, error) {
 		return nil, fmt.Errorf("column %d: %s", at.Column+1, at.Message)
 	case err != nil:
 		return nil, err
-	case len(uses.calls) > 0:
-		return nil, fmt.Errorf("column %d: unknown function %s", uses.at+1, strings.Join(uses.calls, ", "))
 	case loops.deepest() > maxLoops:
 		return nil, fmt.Errorf("at most %d functions like any and filter may be nested", maxLoops)
 	}
@@ -61,17 +62,15 @@ func compile(text string, condition bool, known []string) (*expression, error) {
 // uses collects what an expression is made of.
 type uses struct {
 	names   []string
-	calls   []string // of functions that there are not, or that could cost without bound
-	at      int      // where the first call is
+	unknown *file.Error // the first call of a function that there is not, or that could cost without bound
 	chooses bool
 }
 
 func (u *uses) Visit(node *ast.Node) {
 	refuse := func(name string) {
-		if u.calls == nil {
-			u.at = (*node).Location().From
+		if u.unknown == nil {
+			u.unknown = &file.Error{Location: (*node).Location(), Message: "unknown function " + name}
 		}
-		u.calls = append(u.calls, name)
 	}
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
@@ -204,7 +203,7 @@ func (x *expression) decide(env *environment) (bool, error) {
 	}
 	decision, ok := value.(bool)
 	if !ok {
-		return false, errors.New("the result is not true or false")
+		return false, errUnfit
 	}
 	return decision, nil
 }

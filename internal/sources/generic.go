@@ -53,7 +53,7 @@ var generic = define(Kind{
 	Settings: genericDefaults,
 }, func(s genericSettings) (preset, error) {
 	p, err := s.open()
-	p.unmapped = true
+	p.needsRules = true
 	return p, err
 })
 
@@ -87,8 +87,12 @@ func (s genericSettings) open() (preset, error) {
 	if s.Header == "" && s.Verify != "basic" {
 		problem("header: required: where the signature or the secret is")
 	}
-	if strings.ContainsAny(s.Header+s.TimestampHeader+s.IDHeader, " :\t") {
-		problem("header, timestamp_header, id_header: must be names such as X-Signature")
+	for _, header := range []struct{ key, name string }{
+		{"header", s.Header}, {"timestamp_header", s.TimestampHeader}, {"id_header", s.IDHeader},
+	} {
+		if strings.ContainsAny(header.name, " :\t") {
+			problem("%s: must be the name of a header, such as X-Signature", header.key)
+		}
 	}
 	p := preset{answers: formAnswers}
 	switch s.Verify {
@@ -276,7 +280,7 @@ func ofMembers(object any) []answer {
 func ofMember(name string, value any) []answer {
 	if parts, ok := value.(map[string]any); ok && (parts["first"] != nil || parts["last"] != nil) {
 		return []answer{
-			{name: "first_name", aliases: []string{name}, value: parts["first"]},
+			{name: "first_name", value: parts["first"]},
 			{name: "last_name", value: parts["last"]},
 		}
 	}

@@ -17,14 +17,13 @@ import (
 
 // Rule fills one member of the lead: exactly one of From and Value.
 type Rule struct {
-	// To is name, email, source, note or a custom field; Everything: From is a mapping whose members become custom
-	// fields.
-	To    string `mapstructure:"to"`
-	From  string `mapstructure:"from"`  // an expression over the delivery, see the environment
+	To    string `mapstructure:"to"`    // name, email, source, note, a custom field, or Everything
+	From  string `mapstructure:"from"`  // an expression over the delivery
 	Value any    `mapstructure:"value"` // a constant; "" leaves the member out
 }
 
-// Everything is the To of a rule for many custom fields at once.
+// Everything is the To of a rule whose From is a mapping: each of its members becomes a custom field, but for those
+// that config.yaml fills by name.
 const Everything = "*"
 
 // rule is a checked Rule.

@@ -63,6 +63,12 @@ var meta = define(Kind{
 	Fetches: true,
 }, openMeta)
 
+var (
+	graphVersion = regexp.MustCompile(`^v\d{1,3}\.\d{1,2}$`)
+	leadField    = regexp.MustCompile(`^[a-z_]{1,64}$`)
+	leadgenID    = regexp.MustCompile(`^\d{1,32}$`)
+)
+
 // notified are the members of a delivery; the lead's own are not there yet.
 var notified = []string{"body", "leadgen_id", "form_id", "page_id", "ad_id", "adgroup_id", "created_time"}
 
@@ -78,7 +84,7 @@ func openMeta(s metaSettings) (preset, error) {
 	if s.AccessToken == "" {
 		problem("access_token: required, or access_token_file: it reads the leads")
 	}
-	if !regexp.MustCompile(`^v\d{1,3}\.\d{1,2}$`).MatchString(s.GraphVersion) {
+	if !graphVersion.MatchString(s.GraphVersion) {
 		problem(`graph_version: must be as in "v25.0"`)
 	}
 	if u, err := url.Parse(s.BaseURL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -88,7 +94,7 @@ func openMeta(s metaSettings) (preset, error) {
 		problem("lead_fields: must have field_data, the answers")
 	}
 	for _, field := range s.LeadFields {
-		if !regexp.MustCompile(`^[a-z_]{1,64}$`).MatchString(field) {
+		if !leadField.MatchString(field) {
 			problem("lead_fields: must be names such as field_data and campaign_name")
 			break
 		}
@@ -135,7 +141,10 @@ func readMeta(r request, body map[string]any) Delivery {
 			if text(change, "field") != "leadgen" {
 				continue
 			}
-			value, _ := member(change, "value").(map[string]any)
+			value, ok := member(change, "value").(map[string]any)
+			if !ok {
+				value = map[string]any{}
+			}
 			for name := range value {
 				if strings.HasSuffix(name, "_id") { // some are numbers, some texts
 					value[name] = text(value[name])
@@ -180,8 +189,6 @@ type graph struct {
 	client   *connectors.Client
 }
 
-var leadgenID = regexp.MustCompile(`^\d{1,32}$`)
-
 func (g *graph) fetch(ctx context.Context, payload []byte) ([]byte, error) {
 	named, err := decode(payload)
 	id := text(named, "leadgen_id")
@@ -207,8 +214,8 @@ func (g *graph) fetch(ctx context.Context, payload []byte) ([]byte, error) {
 	if answer == nil {
 		return nil, fmt.Errorf("meta: get lead: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("meta: get lead: %w", graphError(answer, err, token, id))
+	if err := graphError(answer, err, token, id); err != nil {
+		return nil, fmt.Errorf("meta: get lead: %w", err)
 	}
 	lead, err := decode(answer.Body)
 	if _, answered := lead["field_data"].([]any); err != nil || !answered || text(lead, "id") != id {
@@ -218,7 +225,7 @@ func (g *graph) fetch(ctx context.Context, payload []byte) ([]byte, error) {
 	return json.Marshal(lead)
 }
 
-// graphError classifies what the Graph API says
+// graphError classifies what the Graph API says, whatever the status; plain is what the status alone says
 // (https://developers.facebook.com/docs/graph-api/guides/error-handling, .../overview/rate-limiting).
 func graphError(answer *connectors.Response, plain error, token, id string) error {
 	var said struct {

@@ -120,6 +120,9 @@ func TestWhatIsAlteredByOneByteIsRefused(t *testing.T) {
 				for what, values := range map[string][]string{
 					"missing": nil, "empty": {""}, "twice": {value, value}, "good and bad": {value, "x"}, "bad and good": {"x", value}, "joined": {value + ", " + value},
 				} {
+					if what == "joined" && (s.kind == "calendly" || s.kind == "standardwebhooks") {
+						continue // their header may hold several
+					}
 					altered := good.Clone()
 					altered[name] = values
 					check(name+" "+what, altered, body)

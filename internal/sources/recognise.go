@@ -47,8 +47,7 @@ var (
 	noteNames    = []string{"message", "yourmessage", "note", "notes", "comment", "comments", "yourcomments"}
 )
 
-// recognise finds who answered. Of the result, email, name, phone and note are what it says, and other has what else
-// was answered, by name.
+// recognise finds who answered: email, name, phone and note in the result; other has what else was answered, by name.
 func recognise(answers []answer) map[string]any {
 	called := map[string][]int{} // by plain name, in the form's order
 	for i, a := range answers {
@@ -100,8 +99,9 @@ func recognise(answers []answer) map[string]any {
 			continue
 		}
 		name := a.name
-		if times[name]++; times[name] > 1 { // questions of one name
-			name += " (" + strconv.Itoa(times[name]) + ")"
+		for _, taken := other[name]; taken; _, taken = other[name] { // questions of one name
+			times[a.name]++
+			name = a.name + " (" + strconv.Itoa(1+times[a.name]) + ")"
 		}
 		other[name] = a.value
 	}

@@ -4,6 +4,15 @@
 // A kind is the preset of one service: how its requests are signed, what its deliveries hold, and how they become a
 // lead where config.yaml says nothing else. Nothing in a request is believed before its sender is verified, and no
 // kind can be opened without a secret.
+//
+// Expressions (https://expr-lang.org/docs/language-definition) see the members of a delivery by their names, and
+//
+//	body    the whole delivery, for names that are no identifiers: body["your-email"]
+//	fields  the answers of a form by their names: the question, and what else the form calls it
+//	found   what was recognised among them: found.email, found.name, found.phone, found.note; and found.other, a
+//	        mapping of all others
+//
+// What is not there is nil, as is a member of it. Nil and "" fill nothing.
 package sources
 
 import (
@@ -67,8 +76,8 @@ type preset struct {
 	// answers lists what a payload holds of a person.
 	answers func(payload map[string]any) []answer
 
-	unmapped  bool     // config.yaml has to say where the address is
-	whenKnows []string // the only names `when` may use; nil: any
+	needsRules bool     // config.yaml has to say where the address is
+	whenKnows  []string // the only names `when` may use; nil: any
 
 	challenge func(url.Values) (string, bool)
 	fetch     func(context.Context, []byte) ([]byte, error)
@@ -145,7 +154,7 @@ func (k Kind) Open(settings map[string]any, o Options) (*Source, error) {
 	var problems [3]error
 	s.preset, problems[0] = k.open(settings)
 	s.mapping, problems[1] = newMapping(k.Fields, o.Fields)
-	if problems[1] == nil && problems[0] == nil && s.preset.unmapped && !fills(s.mapping, "email") {
+	if problems[1] == nil && problems[0] == nil && s.preset.needsRules && !fills(s.mapping, "email") {
 		problems[1] = errors.New("fields: must say where the address is, such as {to: email, from: body.email}")
 	}
 	if o.When != "" {

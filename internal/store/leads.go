@@ -89,11 +89,11 @@ func (s *Store) create(ctx context.Context, id string, now time.Time, patch lead
 	if err != nil {
 		return lead.Lead{}, err
 	}
-	known, err := s.written(shard, answer)
-	if err != nil || len(known) == 0 {
+	repeats, err := s.written(shard, answer)
+	if err != nil || len(repeats) == 0 {
 		return l, err
 	}
-	return known[0].answer(l, r)
+	return repeats[0].answer(l, r)
 }
 
 // entry is a new lead as it is written.
@@ -121,14 +121,14 @@ func (s *Store) creation(keep keeping, entries []entry) []any {
 	return args
 }
 
-// known is a lead that was not created.
-type known struct {
+// repeat is a lead that was not created.
+type repeat struct {
 	place  int    // among those to create
 	record string // of the request that made it, "" when its id was taken
 }
 
 // written reads what the script answers, and has jobs enqueued for what it wrote.
-func (s *Store) written(shard int, answer []string) (all []known, err error) {
+func (s *Store) written(shard int, answer []string) (repeats []repeat, err error) {
 	n := 0
 	if len(answer) > 0 {
 		n, err = strconv.Atoi(answer[0])
@@ -141,18 +141,18 @@ func (s *Store) written(shard int, answer []string) (all []known, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("store: the script that creates leads was not understood: %w", err)
 		}
-		all = append(all, known{place, answer[i+1]})
+		repeats = append(repeats, repeat{place, answer[i+1]})
 	}
 	s.bell.owe(shard, answer[1+2*n:]...)
-	return all, nil
+	return repeats, nil
 }
 
-// answer returns the lead that a repeat of the request is answered with.
-func (k known) answer(l lead.Lead, r request) (lead.Lead, error) {
-	if k.record == "" {
+// answer returns the lead that the request is answered with.
+func (again repeat) answer(l lead.Lead, r request) (lead.Lead, error) {
+	if again.record == "" {
 		return l, errExists
 	}
-	made, at, err := r.made(k.record)
+	made, at, err := r.made(again.record)
 	if err != nil {
 		return lead.Lead{}, err
 	}

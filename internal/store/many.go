@@ -67,6 +67,7 @@ func (s *Store) chunks(leads []NewLead, created []Created, now time.Time) (chunk
 				room := min(len(leads)-i, mostInScript)
 				c.entries, c.of = make([]entry, 0, room), make([]int, 0, room)
 			}
+			filling[slot] = c
 		}
 		l, _, err := leads[i].Patch.Apply(lead.Lead{ID: lead.NewID(now, c.shard), Revision: 1, Created: now, Updated: now})
 		if err != nil {
@@ -75,7 +76,6 @@ func (s *Store) chunks(leads []NewLead, created []Created, now time.Time) (chunk
 		}
 		created[i].Lead = l
 		if len(c.entries) == 0 {
-			filling[slot] = c
 			chunks = append(chunks, c)
 		}
 		c.entries, c.of = append(c.entries, newEntry(l, r)), append(c.of, i)
@@ -85,10 +85,10 @@ func (s *Store) chunks(leads []NewLead, created []Created, now time.Time) (chunk
 
 // tell notes what became of a chunk's leads.
 func (s *Store) tell(created []Created, c *chunk, call *shardCall) {
-	var known []known
+	var repeats []repeat
 	err := call.err
 	if err == nil {
-		known, err = s.written(c.shard, call.answer)
+		repeats, err = s.written(c.shard, call.answer)
 	}
 	if err != nil {
 		for _, i := range c.of {
@@ -96,10 +96,10 @@ func (s *Store) tell(created []Created, c *chunk, call *shardCall) {
 		}
 		return
 	}
-	for _, k := range known {
-		one := &created[c.of[k.place]]
+	for _, again := range repeats {
+		one := &created[c.of[again.place]]
 		id := one.Lead.ID
-		one.Lead, one.Err = k.answer(one.Lead, c.entries[k.place].request)
+		one.Lead, one.Err = again.answer(one.Lead, c.entries[again.place].request)
 		if errors.Is(one.Err, errExists) {
 			one.Err = nil // the id is new: it was this very command, repeated by the client after a lost connection
 		}

@@ -1,0 +1,20 @@
+package ingest
+
+// What the description has to say.
+const (
+	MaxBatch          = maxBatch
+	MaxPage           = maxPage
+	DefaultPage       = defaultPage
+	MaxIdempotencyKey = maxIdempotencyKey
+	MaxDelivery       = maxDelivery
+	DefaultBodyBytes  = defaultBodyBytes
+	DefaultBatchBytes = defaultBatchBytes
+)
+
+// Routes are those that are answered, as "METHOD /path/:parameter".
+func Routes() (all []string) {
+	for _, route := range (&server{Options: Options{Demo: true}}).routes() {
+		all = append(all, route.method+" "+route.path)
+	}
+	return all
+}
