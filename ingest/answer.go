@@ -55,8 +55,12 @@ var (
 func send(w http.ResponseWriter, status int, body []byte) {
 	header := w.Header()
 	header["Content-Type"], header["Cache-Control"], header["X-Content-Type-Options"] = jsonType, noStore, noSniff
+	body = append(body, '\n')
+	if len(body) > 1024 { // of a short one net/http says the length by itself
+		header.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	w.WriteHeader(status)
-	w.Write(append(body, '\n')) // a client that is gone cannot be told
+	w.Write(body) // a client that is gone cannot be told
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) { send(w, status, appendJSON(nil, body)) }

@@ -180,10 +180,10 @@ func (p *post) once(outcome, content string) (*store.Idempotency, error) {
 	case err != nil:
 		return nil, err
 	case key != "":
-		return &store.Idempotency{Key: strings.Join([]string{origin, outcome, "key", key}, "\n"), Fingerprint: content}, nil
+		return &store.Idempotency{Key: strings.Join([]string{origin, outcome, "key", key}, "\n"), Fingerprint: content, Group: origin}, nil
 	case p.form.DoubleSubmit > 0:
 		return &store.Idempotency{
-			Key: strings.Join([]string{origin, outcome, "content", p.client.String(), content}, "\n"), For: p.form.DoubleSubmit,
+			Key: strings.Join([]string{origin, outcome, "content", p.client.String(), content}, "\n"), For: p.form.DoubleSubmit, Group: origin,
 		}, nil
 	}
 	return nil, nil

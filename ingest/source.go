@@ -96,7 +96,7 @@ func (s *server) delivered(w http.ResponseWriter, r *http.Request, params httpro
 
 // takeItem makes a lead of one item, or keeps it until what it lacks is there. An error is the store's.
 func (s *server) takeItem(ctx context.Context, source Source, item sources.Item) (isLead bool, err error) {
-	once := &store.Idempotency{Key: source.origin() + "\n" + item.Key, For: redeliveredWithin}
+	once := &store.Idempotency{Key: source.origin() + "\n" + item.Key, For: redeliveredWithin, Group: source.origin()}
 	kept := store.Submission{Origin: source.origin(), State: store.Fetching, Payload: item.Payload}
 	if !item.Fetch {
 		patch, err := source.Source.Map(item.Payload)

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"unicode"
 
+	"github.com/leadrelay/leadrelay/connectors/csv"
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
@@ -127,7 +128,7 @@ func newMapping(headers []string, comma byte, w wishes) (*mapping, error) {
 	m := &mapping{fixed: w.fixed, comma: comma, marked: slices.Contains(headers, leadIDColumn)}
 	for _, header := range headers {
 		if m.marked {
-			header = plainCell(header, comma)
+			header = csv.Plain(header, comma)
 		} else {
 			header = strings.TrimSpace(header)
 		}
@@ -253,7 +254,7 @@ func (m *mapping) members(cells []string) (map[string]any, error) {
 			return nil, fmt.Errorf("there is something in column %d, which has no header: are the cells with %q in them in quotes?", i+1, string(m.comma))
 		}
 		if m.marked {
-			cell = plainCell(cell, m.comma)
+			cell = csv.Plain(cell, m.comma)
 		}
 		switch member := m.columns[i].member; {
 		case member == "":

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	csvconnector "github.com/leadrelay/leadrelay/connectors/csv"
 	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
@@ -242,7 +243,7 @@ func (e *exporter) csv(ctx context.Context, out io.Writer, mark bool) (int, erro
 	columns = slices.Concat(columns, slices.Sorted(maps.Keys(custom)))
 	cells := make([]string, len(columns))
 	for i, name := range columns {
-		cells[i] = sheetCell(name, exportComma)
+		cells[i] = csvconnector.Cell(name, exportComma)
 	}
 	if mark {
 		io.WriteString(out, "\ufeff")
@@ -259,10 +260,10 @@ func (e *exporter) csv(ctx context.Context, out io.Writer, mark bool) (int, erro
 			if i >= own {
 				value = one.Custom[name]
 			}
-			cells[i] = sheetCell(value, exportComma)
+			cells[i] = csvconnector.Cell(value, exportComma)
 		}
 		if e.withState {
-			cells[own-1] = sheetCell(states(one.standings), exportComma)
+			cells[own-1] = csvconnector.Cell(states(one.standings), exportComma)
 		}
 		for name := range one.Custom {
 			if !custom[name] {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/redistest"
 )
 
@@ -187,25 +186,4 @@ func TestExportSaysThatColumnsAreTooMany(t *testing.T) {
 		t.Error("half a file is left")
 	}
 	d.run(0, "export", "-o", d.path("out.ndjson"))
-}
-
-func FuzzCells(f *testing.F) {
-	for _, text := range nasty {
-		f.Add(text, byte(','))
-		f.Add(text, byte(';'))
-	}
-	f.Fuzz(func(t *testing.T, text string, comma byte) {
-		if !strings.Contains(delimiters, string(comma)) || comma > 127 {
-			return
-		}
-		cell := sheetCell(text, comma)
-		if got, want := plainCell(cell, comma), connectors.CellText(text); got != want {
-			t.Errorf("%q becomes %q becomes %q", want, cell, got)
-		}
-		for part := range cellParts(cell, comma) {
-			if isFormula(part.text) && part.text[0] != '\'' {
-				t.Errorf("%q becomes %q, with a formula", text, cell)
-			}
-		}
-	})
 }

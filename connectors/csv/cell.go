@@ -2,6 +2,7 @@ package csv
 
 import (
 	"encoding/json"
+	"iter"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -9,8 +10,9 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 )
 
-// cellOf is what a field's value looks like in a file delimited by comma.
-func cellOf(value any, comma byte) string {
+// Cell is what a value looks like in a file delimited by comma. A text that a spreadsheet would take for something else
+// gets apostrophes; see the package comment.
+func Cell(value any, comma byte) string {
 	text := connectors.CellText(value)
 	switch value.(type) {
 	case bool:
@@ -21,31 +23,55 @@ func cellOf(value any, comma byte) string {
 		}
 		return text
 	}
-	return escape(text, comma)
-}
-
-// escape marks a cell's text with apostrophes so that a spreadsheet takes it as text; see the package comment.
-func escape(text string, comma byte) string {
 	var marked strings.Builder
-	breaks := cellBreaks(comma)
-	first := misread(text)
-	for rest := text; rest != ""; first = false {
-		end := len(rest)
-		if i := strings.IndexAny(rest, breaks); i >= 0 {
-			end = i + 1
-		}
-		if first || live(rest[:end]) {
+	for part := range parts(text, comma) {
+		if part.isMarked(text) {
 			marked.WriteByte('\'')
 		}
-		marked.WriteString(rest[:end])
-		rest = rest[end:]
+		marked.WriteString(part.text)
 	}
 	return marked.String()
 }
 
-// cellBreaks are what a cell of a file delimited by comma may hold, and a program set to another list separator
-// would begin a new one after.
-func cellBreaks(comma byte) string { return "\n\t" + strings.ReplaceAll(",;", string(comma), "") }
+// Plain is the text of which Cell made a cell.
+func Plain(cell string, comma byte) string {
+	if !strings.Contains(cell, "'") {
+		return cell
+	}
+	var plain strings.Builder
+	for part := range parts(cell, comma) {
+		if part.isMarked(cell) {
+			part.text = strings.TrimPrefix(part.text, "'")
+		}
+		plain.WriteString(part.text)
+	}
+	return plain.String()
+}
+
+// part is a part of a cell that is a cell of its own to a program set to another list separator.
+type part struct {
+	text  string
+	first bool
+}
+
+func parts(cell string, comma byte) iter.Seq[part] {
+	breaks := "\n\t" + strings.ReplaceAll(",;", string(comma), "")
+	return func(yield func(part) bool) {
+		for p := (part{first: true}); cell != ""; p.first = false {
+			end := strings.IndexAny(cell, breaks) + 1
+			if end == 0 {
+				end = len(cell)
+			}
+			p.text, cell = cell[:end], cell[end:]
+			if !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// isMarked says whether a part of a cell gets an apostrophe, or has it.
+func (p part) isMarked(cell string) bool { return p.first && misread(cell) || live(p.text) }
 
 // formulaSigns begin a formula; the wide and small forms do so in East Asian settings, the true minus before a
 // number in LibreOffice.

@@ -9,28 +9,6 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 )
 
-// unescape is how to read a cell's text back; see the package comment.
-func unescape(cell string, comma byte) string {
-	breaks := cellBreaks(comma)
-	var text strings.Builder
-	for first, rest := true, cell; rest != ""; first = false {
-		end := len(rest)
-		if i := strings.IndexAny(rest, breaks); i >= 0 {
-			end = i + 1
-		}
-		part := rest[:end]
-		if !first && part[0] == '\'' && live(part[1:]) {
-			part = part[1:]
-		}
-		text.WriteString(part)
-		rest = rest[end:]
-	}
-	if value, marked := strings.CutPrefix(text.String(), "'"); marked && escape(value, comma) == cell {
-		return value
-	}
-	return text.String()
-}
-
 func TestCells(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -90,12 +68,12 @@ func TestCells(t *testing.T) {
 		{"a control character before a formula", "\x00=1", "'=1"},
 		{"broken UTF-8", "M\xfcller", "M\uFFFDller"},
 	} {
-		if got := cellOf(test.value, ','); got != test.want {
+		if got := Cell(test.value, ','); got != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}
 	for comma, want := range map[byte]string{';': "x,'=1;=2", '|': "x,'=1;'=2", '\t': "x,'=1;'=2"} {
-		if got := cellOf("x,=1;=2", comma); got != want {
+		if got := Cell("x,=1;=2", comma); got != want {
 			t.Errorf("delimited by %q: got %q, want %q", comma, got, want)
 		}
 	}
@@ -110,8 +88,8 @@ func FuzzEscape(f *testing.F) {
 		comma := ",;\t|"[which%4]
 		others := strings.ReplaceAll(",;", string(comma), "")
 		text = connectors.CellText(text)
-		cell := escape(text, comma)
-		if got := unescape(cell, comma); got != text {
+		cell := Cell(text, comma)
+		if got := Plain(cell, comma); got != text {
 			t.Fatalf("%q became %q and that %q", text, cell, got)
 		}
 		if !utf8.ValidString(cell) || connectors.CellText(cell) != cell {

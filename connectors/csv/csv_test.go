@@ -34,7 +34,7 @@ func (s spreadsheet) Records() []connectortest.Record {
 	for _, row := range rows[1:] {
 		fields := map[string]string{}
 		for i, name := range rows[0] {
-			fields[unescape(name, ',')] = unescape(row[i], ',')
+			fields[Plain(name, ',')] = Plain(row[i], ',')
 		}
 		records = append(records, connectortest.Record{Key: fields["lead_id"], Fields: fields})
 	}

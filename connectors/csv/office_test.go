@@ -125,7 +125,7 @@ func TestT26NothingBecomesAFormulaOrANumberInLibreOffice(t *testing.T) {
 			if cell.kind != "string" || cell.formula != "" {
 				t.Errorf("%q became a %s (formula %q): %q", text, cell.kind, cell.formula, cell.text)
 			}
-			if got := unescape(cell.text, ','); got != text {
+			if got := Plain(cell.text, ','); got != text {
 				t.Errorf("the reader of %q sees %q", text, cell.text)
 			}
 		}

@@ -52,7 +52,7 @@ func (e edit) writes() bool { return e.values != nil }
 func (e edit) cells(comma byte) []string {
 	cells := make([]string, len(e.values))
 	for i, value := range e.values {
-		cells[i] = cellOf(value, comma)
+		cells[i] = Cell(value, comma)
 	}
 	return cells
 }
@@ -160,7 +160,7 @@ func (l layout) place(header []string, name string) int {
 }
 
 func headerCell(name string, comma byte) string {
-	return escape(strings.TrimSpace(connectors.CellText(name)), comma)
+	return Cell(strings.TrimSpace(connectors.CellText(name)), comma)
 }
 
 // arrange finds the configured columns. While they are all there, people's order of the columns stands. Is one

@@ -40,7 +40,7 @@ func TestTheDemoShowsAFormAtWork(t *testing.T) {
 			v.emulate("prefers-color-scheme", look.scheme)
 			v.do(chromedp.EmulateViewport(look.width, look.height))
 			v.open(w.front + "/demo")
-			v.picture("1-form")
+			v.picture("form")
 			v.controlsAreNamed()
 			check := func() {
 				t.Helper()
@@ -59,12 +59,11 @@ func TestTheDemoShowsAFormAtWork(t *testing.T) {
 			v.fill("name", "Jane Doe", "your-email", "jane@localhost", "phone", "123", "note", "Hello")
 			v.do(chromedp.Click(chromedp.CSS("[name=terms]")), chromedp.Click(chromedp.CSS("form button")))
 			v.said("error")
-			v.picture("2-error")
+			v.picture("error")
 			check()
 			v.refill("your-email", "jane@example.com")
 			v.do(chromedp.Click(chromedp.CSS("form button")))
 			v.said("success")
-			v.picture("3-success")
 			check()
 			if l := w.one(); l.Name != "Jane Doe" || l.Email != "jane@example.com" || l.Custom["phone"] != "123" || l.Note != "Hello" {
 				t.Errorf("got %+v", l)
@@ -123,7 +122,6 @@ func TestTheDemoWithoutFormsSaysHowToAddOne(t *testing.T) {
 	w := newWorldOf(t, func(*world) []ingest.Form { return nil })
 	v := visitor(t)
 	v.open(w.front + "/demo")
-	v.picture("none")
 	if got := v.text("main"); !strings.Contains(got, "forms:") || !strings.Contains(got, "origins:") {
 		t.Errorf("says %q", got)
 	}

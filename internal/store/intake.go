@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // intake accepts new leads that arrive at the same time in one script: while one is on its way to Redis and back, what
 // arrives gathers for the next. A lone lead goes at once. All of a script share a shard, which changes from one to the
-// next.
+// next; those of requests with a key go to the shard of their group.
 type intake struct {
 	store *Store
 
@@ -25,7 +26,7 @@ type intake struct {
 // arrival is a lead that waits to be accepted.
 type arrival struct {
 	ctx   context.Context
-	made  time.Time
+	lead  lead.Lead // as the request is answered with it, when it is accepted
 	entry entry
 	done  chan error
 }
@@ -46,8 +47,8 @@ func newIntake(s *Store) *intake {
 
 // accept writes a new lead, whose id is chosen here, and the work it is. When ctx ends first, the lead may or may not
 // have been accepted.
-func (i *intake) accept(ctx context.Context, l lead.Lead) (lead.Lead, error) {
-	a := &arrival{ctx, l.Created, newEntry(l, request{}), make(chan error, 1)}
+func (i *intake) accept(ctx context.Context, l lead.Lead, r request) (lead.Lead, error) {
+	a := &arrival{ctx, l, newEntry(l, r), make(chan error, 1)}
 	i.mu.Lock()
 	i.waiting = append(i.waiting, a)
 	i.mu.Unlock()
@@ -57,8 +58,7 @@ func (i *intake) accept(ctx context.Context, l lead.Lead) (lead.Lead, error) {
 	}
 	select {
 	case err := <-a.done:
-		l.ID = a.entry.id
-		return l, err
+		return a.lead, err
 	case <-ctx.Done():
 		return lead.Lead{}, ctx.Err()
 	}
@@ -102,19 +102,52 @@ func (i *intake) take() []*arrival {
 func (i *intake) write(ctx context.Context, together []*arrival) {
 	ctx, cancel := context.WithTimeout(ctx, acceptWithin)
 	defer cancel()
-	shard := rand.IntN(lead.Shards)
+	var keyless []*arrival
+	groups := map[int][]*arrival{}
+	for _, a := range together {
+		if a.entry.key == "" {
+			keyless = append(keyless, a)
+		} else {
+			groups[a.entry.shard] = append(groups[a.entry.shard], a)
+		}
+	}
+	var writes sync.WaitGroup
+	for shard, group := range groups {
+		writes.Go(func() { i.writeTo(ctx, shard, keysInShard, group) })
+	}
+	if len(keyless) > 0 {
+		i.writeTo(ctx, rand.IntN(lead.Shards), noKeys, keyless)
+	}
+	writes.Wait()
+}
+
+// writeTo writes leads of one shard.
+func (i *intake) writeTo(ctx context.Context, shard int, keep keeping, together []*arrival) {
 	entries := make([]entry, len(together))
 	for n, a := range together {
-		a.entry.id = lead.NewID(a.made, shard)
+		a.lead.ID = lead.NewID(a.lead.Created, shard)
+		a.entry.id = a.lead.ID
 		entries[n] = a.entry
 	}
-	// Ids are new: where they exist, it was this very command, repeated by the client after a lost connection.
-	answer, err := i.store.run(ctx, createScript, shard, leadKey(prefixes[shard], entries[0].id), i.store.creation(noKeys, entries)...)
+	answer, err := i.store.run(ctx, createScript, shard, leadKey(prefixes[shard], entries[0].id), i.store.creation(keep, entries)...)
+	var repeats []repeat
 	if err == nil {
-		_, err = i.store.written(shard, answer)
+		repeats, err = i.store.written(shard, answer)
 	}
-	for _, a := range together {
-		a.done <- err
+	refusals := make([]error, len(together))
+	for _, again := range repeats {
+		a := together[again.place]
+		l, refusal := again.answer(a.lead, a.entry.request)
+		if errors.Is(refusal, errExists) {
+			refusal = nil // the id is new: it was this very command, repeated by the client after a lost connection
+		}
+		a.lead, refusals[again.place] = l, refusal
+	}
+	for n, a := range together {
+		if err != nil {
+			refusals[n] = err
+		}
+		a.done <- refusals[n]
 	}
 }
 

@@ -39,9 +39,6 @@ func parkedKey(prefix, name string) string { return prefix + "p:" + name }
 
 func submissionKey(prefix, id string) string { return prefix + "q:" + id }
 
-// requestKey is where it is kept what a request with an idempotency key made.
-func requestKey(digest string) string { return prefixes[keyShard(digest)] + "k:" + digest }
-
 func keysKey(digest string) string { return prefixes[keyShard(digest)] + "keys" }
 
 // digest is a short name for a text that must not itself be stored.

@@ -19,12 +19,18 @@ type Idempotency struct {
 	Key         string        // what the client sent, with whose it is; only its digest is stored
 	Fingerprint string        // tells one request from another; only its digest is stored
 	For         time.Duration // how long a repeat is known, in whole seconds; 0: a day
+
+	// Group is what many requests have in common that arrive at the same time, such as the form they were posted by: they
+	// are accepted together, which is cheaper, and share a shard. "": nothing.
+	Group string
 }
 
 // request is an Idempotency as it is stored; its zero is none.
 type request struct {
 	key, fingerprint string
 	seconds          int64 // for which a repeat is known
+	shard            int   // where the key is kept
+	together         bool  // whether it belongs to a group
 }
 
 func (i *Idempotency) request() request {
@@ -35,8 +41,19 @@ func (i *Idempotency) request() request {
 	if known == 0 {
 		known = 24 * time.Hour
 	}
-	return request{digest(i.Key), digest(i.Key, i.Fingerprint), max(1, int64(known/time.Second))}
+	r := request{
+		key: digest(i.Key), fingerprint: digest(i.Key, i.Fingerprint),
+		seconds: max(1, int64(known/time.Second)), together: i.Group != "",
+	}
+	r.shard = keyShard(r.key)
+	if r.together {
+		r.shard = keyShard(digest(i.Group))
+	}
+	return r
 }
+
+// keptAt is where it is kept what the request made.
+func (r request) keptAt() string { return prefixes[r.shard] + "k:" + r.key }
 
 // maxTries bounds how often a change is tried on a lead that others change at the same time.
 const maxTries = 64
@@ -46,15 +63,15 @@ const maxTries = 64
 func (s *Store) Create(ctx context.Context, patch lead.Patch, once *Idempotency) (lead.Lead, error) {
 	now := s.clock.Now()
 	r := once.request()
-	if r.key == "" {
+	if r.key == "" || r.together {
 		l, _, err := patch.Apply(lead.Lead{Revision: 1, Created: now, Updated: now})
 		if err != nil {
 			return lead.Lead{}, err
 		}
-		return s.intake.accept(ctx, l)
+		return s.intake.accept(ctx, l, r)
 	}
 	// The key's record and the lead must be written in one step, so they share a shard.
-	l, err := s.create(ctx, lead.NewID(now, keyShard(r.key)), now, patch, r, keysInShard)
+	l, err := s.create(ctx, lead.NewID(now, r.shard), now, patch, r, keysInShard)
 	if errors.Is(err, errExists) {
 		// The id is new, so it was this very command, repeated by the client after a lost connection.
 		err = nil
@@ -194,7 +211,7 @@ func (s *Store) CreateOrUpdate(ctx context.Context, patch lead.Patch, once *Idem
 	// Which lead it will be is not known yet, so the key cannot be written together with it: it is noted first,
 	// kept with the lead in the step that accepts the change, and pointed to the lead at last. Where the last
 	// step is missing, a repeat finds the lead by its address and the key there.
-	at := requestKey(r.key)
+	at := r.keptAt()
 	noted := r.fingerprint + " - " + strconv.FormatInt(s.clock.Now().UnixMilli(), 10)
 	err := s.pipe.do(ctx, redis.NewStatusCmd(ctx, "set", at, noted, "ex", r.seconds, "nx"))
 	if errors.Is(err, redis.Nil) {

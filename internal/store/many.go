@@ -57,7 +57,7 @@ func (s *Store) chunks(leads []NewLead, created []Created, now time.Time) (chunk
 		r := leads[i].Once.request()
 		keep, slot := noKeys, lead.Shards
 		if r.key != "" {
-			keep, slot = keysInShard, keyShard(r.key)
+			keep, slot = keysInShard, r.shard
 		}
 		c := filling[slot]
 		if c == nil || len(c.entries) == mostInScript {

@@ -72,7 +72,7 @@ func (s *Store) Keep(ctx context.Context, sub Submission, once *Idempotency) (ke
 	r := once.request()
 	shard := -1
 	if r.key != "" {
-		shard = keyShard(r.key) // as for a lead: the key's record must be written in the same step
+		shard = r.shard // as for a lead: the key's record must be written in the same step
 	}
 	sub.Received = s.clock.Now()
 	sub.ID = lead.NewID(sub.Received, shard)
@@ -288,7 +288,7 @@ func (s *Store) releaseByAddress(ctx context.Context, id string, patch lead.Patc
 // released returns the lead that a submission has become.
 func (s *Store) released(ctx context.Context, id string, once *Idempotency) (lead.Lead, error) {
 	r := once.request()
-	record, err := s.pipe.get(ctx, requestKey(r.key))
+	record, err := s.pipe.get(ctx, r.keptAt())
 	switch {
 	case err == nil:
 		if id, _, err = r.made(record); err != nil {
