@@ -205,7 +205,7 @@ func (b *parsedBatch) identify(scoped string) {
 	}
 	for n := range b.leads {
 		b.leads[n].Once = &store.Idempotency{
-			Key: scoped + "\n" + strconv.Itoa(b.of[n]), Fingerprint: fingerprint(b.leads[n].Patch), Group: scoped,
+			Key: scoped + "\n" + strconv.Itoa(b.of[n]), Fingerprint: fingerprint(b.leads[n].Patch),
 		}
 	}
 }

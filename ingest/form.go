@@ -145,7 +145,7 @@ func (p *post) take() (outcome string, err error) {
 	if reason != "" {
 		outcome = outcomeSpam
 	}
-	once, err := p.once(outcome, l.content())
+	once, err := p.once(outcome, l.content)
 	if err != nil {
 		return "", err
 	}
@@ -238,7 +238,7 @@ func (p *post) accept(ctx context.Context, l *formLead, once *store.Idempotency)
 // keep puts spam aside.
 func (p *post) keep(ctx context.Context, l *formLead, reason string, once *store.Idempotency) error {
 	kept, dropped, err := p.Store.Keep(ctx, store.Submission{
-		Origin: FormOrigin(p.form.Name), State: store.Spam, Reason: reason, Payload: l.payload(),
+		Origin: FormOrigin(p.form.Name), State: store.Spam, Reason: reason, Payload: l.body(),
 	}, once)
 	if err != nil {
 		return err

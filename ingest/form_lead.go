@@ -16,6 +16,7 @@ import (
 type formLead struct {
 	patch   lead.Patch
 	members map[string]any // what patch was read from
+	content string         // the same, without the time of a consent: one text for one content
 	consent bool           // whether it has the fields of a consent
 }
 
@@ -29,9 +30,6 @@ const (
 
 var consentFields = []string{consentGiven, consentAt, consentText, consentVersion}
 
-// content is what is asked for, without the time at which it is.
-func (l *formLead) content() string { return fingerprint(l.patch) }
-
 // date notes when it was asked for.
 func (l *formLead) date(now time.Time) {
 	if l.consent {
@@ -40,18 +38,18 @@ func (l *formLead) date(now time.Time) {
 	}
 }
 
-// payload is the body that asks the leads API for the lead.
-func (l *formLead) payload() []byte {
+// body is the one that asks the leads API for the lead.
+func (l *formLead) body() []byte {
 	out := append(make([]byte, 0, 512), '{')
-	for name, value := range l.members {
-		if len(out) > 1 {
+	for i, name := range slices.Sorted(maps.Keys(l.members)) {
+		if i > 0 {
 			out = append(out, ',')
 		}
 		out = append(appendText(out, name), ':')
-		if text, isText := value.(string); isText {
+		if text, isText := l.members[name].(string); isText {
 			out = appendText(out, text)
 		} else {
-			out = appendJSON(out, value)
+			out = appendJSON(out, l.members[name])
 		}
 	}
 	return append(out, '}')
@@ -71,6 +69,9 @@ func (f *form) read(fields sent) (*formLead, error) {
 		if text != nil {
 			l.members[name] = text
 		}
+		if text, isText := l.members[name].(string); isText && name != "note" {
+			l.members[name] = strings.TrimSpace(text)
+		}
 	}
 	for _, name := range f.Required {
 		if l.members[name] == nil && name != "email" {
@@ -87,8 +88,10 @@ func (f *form) read(fields sent) (*formLead, error) {
 			}
 		}
 	}
+	body := l.body()
 	var err error
-	l.patch, err = lead.ParseNew(l.payload())
+	l.patch, err = lead.ParseNew(body)
+	l.content = string(body)
 	var invalid lead.Invalid
 	if err != nil && !errors.As(err, &invalid) {
 		return nil, err
