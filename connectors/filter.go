@@ -3,10 +3,8 @@ package connectors
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/expr-lang/expr"
-	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/vm"
 
 	"github.com/leadrelay/leadrelay/internal/lead"
@@ -24,67 +22,16 @@ func NewFilter(expression string) (Filter, error) {
 	if expression == "" {
 		return Filter{}, nil
 	}
-	calls, loops := &unknownCalls{}, loops{}
-	program, err := expr.Compile(expression, expr.AllowUndefinedVariables(), expr.AsBool(), expr.Patch(calls), expr.Patch(loops))
-	switch {
-	case err != nil:
+	bounds := &Bounds{}
+	program, err := expr.Compile(expression, expr.AllowUndefinedVariables(), expr.AsBool(), expr.Patch(bounds))
+	if err == nil {
+		err = bounds.Refusal(expression)
+	}
+	if err != nil {
 		return Filter{}, err
-	case len(calls.names) > 0:
-		return Filter{}, fmt.Errorf("unknown function %s", strings.Join(calls.names, ", "))
-	case loops.deepest() > maxLoops:
-		return Filter{}, fmt.Errorf("at most %d functions like any and filter may be nested", maxLoops)
 	}
 	return Filter{program}, nil
 }
-
-// unknownCalls finds calls of functions that a filter does not have: any name may be a custom field, but no field
-// can be called. reduce is left out: it can double a text with each element of a list.
-type unknownCalls struct{ names []string }
-
-func (u *unknownCalls) Visit(node *ast.Node) {
-	switch call := (*node).(type) {
-	case *ast.CallNode:
-		name := "call"
-		if callee, ok := call.Callee.(*ast.IdentifierNode); ok {
-			name = callee.Value
-		}
-		u.names = append(u.names, name)
-	case *ast.BuiltinNode:
-		if call.Name == "reduce" {
-			u.names = append(u.names, call.Name)
-		}
-	}
-}
-
-// maxLoops bounds what one lead can cost: a custom field may be a list of thousands, and each loop within a loop
-// multiplies. The language itself bounds what ranges and lists may hold.
-const maxLoops = 2
-
-// loops holds, for each loop of an expression, how deep the loops within it are nested, itself counted. A node is
-// visited after what it contains.
-type loops map[ast.Node]int
-
-func (l loops) Visit(node *ast.Node) {
-	if loop, ok := (*node).(*ast.PredicateNode); ok {
-		inner := inside{all: l}
-		ast.Walk(&loop.Node, &inner)
-		l[loop] = 1 + inner.deepest
-	}
-}
-
-func (l loops) deepest() (depth int) {
-	for _, d := range l {
-		depth = max(depth, d)
-	}
-	return depth
-}
-
-type inside struct {
-	all     loops
-	deepest int
-}
-
-func (i *inside) Visit(node *ast.Node) { i.deepest = max(i.deepest, i.all[*node]) }
 
 // Match evaluates the filter. An expression that cannot be evaluated for this lead (a text compared with a
 // number) is a Lead fault: guessing would send or withhold a person's data.

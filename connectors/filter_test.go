@@ -76,8 +76,9 @@ func TestALeadCannotMakeAFilterRunForHours(t *testing.T) {
 		`any(tags, any(tags, any(tags, # == 1)))`:                 "at most 2 functions like any and filter may be nested",
 		`true or len(filter(tags, all(tags, none(tags, #)))) > 1`: "at most 2 functions like any and filter may be nested",
 		`len(reduce(tags, #acc + #acc, "double")) > 0`:            "unknown function reduce",
+		`repeat("x", 1000000000) == ""`:                           "unknown function repeat",
 	} {
-		if _, err := NewFilter(expression); err == nil || err.Error() != want {
+		if _, err := NewFilter(expression); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s", expression, err, want)
 		}
 	}
@@ -94,7 +95,7 @@ func TestALeadCannotMakeAFilterRunForHours(t *testing.T) {
 			t.Errorf("%s: got %v, %v", expression, match, err)
 		}
 	}
-	for _, expression := range []string{`len(1..100000000) > 0`, `repeat("x", 1000000000) == ""`, `all(1..9999, {all(1..9999, {# > 0})})`} {
+	for _, expression := range []string{`len(1..100000000) > 0`, `all(1..9999, {all(1..9999, {# > 0})})`} {
 		filter, err := NewFilter(expression)
 		if err != nil {
 			t.Fatalf("%s: %v", expression, err)

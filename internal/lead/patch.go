@@ -62,13 +62,14 @@ var reserved = map[string]bool{"lead_id": true, "created_at": true, "updated_at"
 // ParsePatch reads a request body. The error is ErrMalformed (wrapped, with the place) or Invalid with all
 // problems, sorted by member.
 func ParsePatch(body []byte) (Patch, error) {
-	if !utf8.Valid(body) {
-		return Patch{}, fmt.Errorf("%w: it is not UTF-8", ErrMalformed)
-	}
 	members, err := decodeObject(body)
 	if err != nil {
 		return Patch{}, err
 	}
+	return patchOf(members)
+}
+
+func patchOf(members map[string]any) (Patch, error) {
 	var patch Patch
 	var problems Invalid
 	var name string
@@ -132,26 +133,30 @@ func ParsePatch(body []byte) (Patch, error) {
 
 // ParseNew is ParsePatch for a create, where an address is required.
 func ParseNew(body []byte) (Patch, error) {
-	patch, err := ParsePatch(body)
-	missing := Problem{"email", "is required"}
-	var invalid Invalid
-	switch {
-	case err == nil && patch.Email == nil:
-		return Patch{}, Invalid{missing}
-	case errors.As(err, &invalid):
-		if members, _ := decodeObject(body); members != nil {
-			if _, given := members["email"]; !given {
-				invalid = append(Invalid{missing}, invalid...)
-			}
-		}
-		return Patch{}, invalid
+	members, err := decodeObject(body)
+	if err != nil {
+		return Patch{}, err
 	}
-	return patch, err
+	return New(members)
+}
+
+// New is ParseNew of an object that is decoded already: of UTF-8, with numbers as json.Number.
+func New(members map[string]any) (Patch, error) {
+	patch, err := patchOf(members)
+	if _, given := members["email"]; given {
+		return patch, err
+	}
+	var invalid Invalid
+	errors.As(err, &invalid)
+	return Patch{}, append(Invalid{{"email", "is required"}}, invalid...)
 }
 
 // decodeObject decodes exactly one JSON object, numbers kept as they were written. A member given twice has
 // the last value, as in encoding/json.
 func decodeObject(body []byte) (map[string]any, error) {
+	if !utf8.Valid(body) {
+		return nil, fmt.Errorf("%w: it is not UTF-8", ErrMalformed)
+	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
 	var members map[string]any

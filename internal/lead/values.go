@@ -72,12 +72,13 @@ func (l Lead) Values() map[string]any {
 func (l Lead) NumericValues() map[string]any {
 	values := l.Values()
 	for name, value := range values {
-		values[name] = numeric(value)
+		values[name] = Numeric(value)
 	}
 	return values
 }
 
-func numeric(value any) any {
+// Numeric is a value with every number in it as a float64 or an int, for expressions that calculate.
+func Numeric(value any) any {
 	switch v := value.(type) {
 	case json.Number:
 		if n, err := v.Int64(); err == nil {
@@ -90,13 +91,13 @@ func numeric(value any) any {
 	case []any:
 		converted := make([]any, len(v))
 		for i := range v {
-			converted[i] = numeric(v[i])
+			converted[i] = Numeric(v[i])
 		}
 		return converted
 	case map[string]any:
 		converted := make(map[string]any, len(v))
 		for key := range v {
-			converted[key] = numeric(v[key])
+			converted[key] = Numeric(v[key])
 		}
 		return converted
 	default:

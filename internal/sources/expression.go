@@ -1,7 +1,6 @@
 package sources
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/vm"
 
+	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
@@ -27,16 +27,16 @@ type expression struct {
 
 // compile checks an expression. known are the only names it may use; nil: any.
 func compile(text string, condition bool, known []string) (*expression, error) {
-	uses, loops := &uses{chooses: true}, loops{}
+	uses, bounds := &uses{chooses: true}, &connectors.Bounds{}
 	options := []expr.Option{
-		expr.AllowUndefinedVariables(), expr.Patch(uses), expr.Patch(loops), expr.Patch(lenient{}),
+		expr.AllowUndefinedVariables(), expr.Patch(uses), expr.Patch(bounds), expr.Patch(lenient{}),
 	}
 	if condition {
 		options = append(options, expr.AsBool())
 	}
 	program, err := expr.Compile(text, options...)
-	if err == nil && uses.unknown != nil {
-		err = uses.unknown.Bind(file.NewSource(text))
+	if err == nil {
+		err = bounds.Refusal(text)
 	}
 	var at *file.Error
 	switch {
@@ -46,8 +46,6 @@ func compile(text string, condition bool, known []string) (*expression, error) {
 		return nil, fmt.Errorf("column %d: %s", at.Column+1, at.Message)
 	case err != nil:
 		return nil, err
-	case loops.deepest() > maxLoops:
-		return nil, fmt.Errorf("at most %d functions like any and filter may be nested", maxLoops)
 	}
 	if known != nil {
 		for _, name := range uses.names {
@@ -62,30 +60,13 @@ func compile(text string, condition bool, known []string) (*expression, error) {
 // uses collects what an expression is made of.
 type uses struct {
 	names   []string
-	unknown *file.Error // the first call of a function that there is not, or that could cost without bound
 	chooses bool
 }
 
 func (u *uses) Visit(node *ast.Node) {
-	refuse := func(name string) {
-		if u.unknown == nil {
-			u.unknown = &file.Error{Location: (*node).Location(), Message: "unknown function " + name}
-		}
-	}
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
 		u.names = append(u.names, n.Value)
-	case *ast.CallNode:
-		name := "call"
-		if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
-			name = callee.Value
-		}
-		refuse(name)
-	case *ast.BuiltinNode:
-		u.chooses = false
-		if n.Name == "reduce" || n.Name == "repeat" { // they can make a text of any length out of a short one
-			refuse(n.Name)
-		}
 	case *ast.BinaryNode:
 		u.chooses = u.chooses && n.Operator == "??"
 	case *ast.MemberNode, *ast.ChainNode, *ast.StringNode, *ast.IntegerNode, *ast.NilNode:
@@ -93,36 +74,6 @@ func (u *uses) Visit(node *ast.Node) {
 		u.chooses = false
 	}
 }
-
-// maxLoops bounds what one delivery can cost: a list may have thousands of elements, and each loop within a loop
-// multiplies.
-const maxLoops = 2
-
-// loops holds, for each loop of an expression, how deep the loops within it are nested, itself counted. A node is
-// visited after what it contains.
-type loops map[ast.Node]int
-
-func (l loops) Visit(node *ast.Node) {
-	if loop, ok := (*node).(*ast.PredicateNode); ok {
-		inner := inside{all: l}
-		ast.Walk(&loop.Node, &inner)
-		l[loop] = 1 + inner.deepest
-	}
-}
-
-func (l loops) deepest() (depth int) {
-	for _, d := range l {
-		depth = max(depth, d)
-	}
-	return depth
-}
-
-type inside struct {
-	all     loops
-	deepest int
-}
-
-func (i *inside) Visit(node *ast.Node) { i.deepest = max(i.deepest, i.all[*node]) }
 
 // lenient makes every a.b an a?.b: what people leave out of a form is not in the delivery.
 type lenient struct{}
@@ -153,33 +104,9 @@ func newEnvironment(payload map[string]any, answers []answer) *environment {
 
 func (e *environment) calculable() map[string]any {
 	if e.numeric == nil {
-		e.numeric, _ = calculable(e.values).(map[string]any)
+		e.numeric, _ = lead.Numeric(e.values).(map[string]any)
 	}
 	return e.numeric
-}
-
-func calculable(value any) any {
-	switch v := value.(type) {
-	case json.Number:
-		if n, err := v.Int64(); err == nil {
-			return int(n)
-		}
-		f, _ := v.Float64()
-		return f
-	case []any:
-		converted := make([]any, len(v))
-		for i := range v {
-			converted[i] = calculable(v[i])
-		}
-		return converted
-	case map[string]any:
-		converted := make(map[string]any, len(v))
-		for name := range v {
-			converted[name] = calculable(v[name])
-		}
-		return converted
-	}
-	return value
 }
 
 var errUnfit = errors.New("the expression does not fit this delivery")

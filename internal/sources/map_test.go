@@ -252,7 +252,7 @@ func TestSettingsAndExpressionsAreChecked(t *testing.T) {
 			"fields[4]: from: line 2, column 1: unknown function foo",
 			"fields[5]: from: column 1: unknown function reduce",
 			"fields[6]: from: column 1: unknown function repeat",
-			"fields[7]: from: at most 2 functions like any and filter may be nested",
+			"fields[7]: from: column 8: at most 2 functions like any and filter may be nested",
 			"fields[8]: from: column 3: unknown function call",
 			`fields[9]: value: of "*" must be "", for no fields`,
 			"fields[10]: from: line 2, column 1: unexpected token EOF",
