@@ -236,9 +236,9 @@ func TestTheBodyLimitIsExact(t *testing.T) {
 
 // TestABodyThatDoesNotArrive sends less than it announces, then waits or ends.
 func TestABodyThatDoesNotArrive(t *testing.T) {
-	handler := ingest.New(ingest.Options{
+	handler := held(t, ingest.New(ingest.Options{
 		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Keys: []ingest.Key{{Name: "full", Secret: full, Scope: ingest.Full}},
-	})
+	}))
 	for _, c := range []struct {
 		ends   bool
 		within time.Duration

@@ -98,10 +98,10 @@
         others.push(field + ': ' + message);
         return;
       }
-      const note = document.createElement('span');
+      const note = document.createElement('div');
       note.id = 'leadrelay-note-' + ++notes;
       note.setAttribute('data-leadrelay-error', '');
-      note.textContent = ' ' + message;
+      note.textContent = message;
       (last.closest('label') || last).after(note);
       controls.forEach((c) => {
         c.setAttribute('aria-invalid', 'true');
@@ -119,7 +119,7 @@
       if (control && !controls.includes(control)) return true;
       note.remove();
       controls.forEach((c) => {
-        const others = c.getAttribute('aria-describedby').split(' ').filter((id) => id !== note.id);
+        const others = (c.getAttribute('aria-describedby') || '').split(' ').filter((id) => id && id !== note.id);
         c.removeAttribute('aria-invalid');
         if (others.length) c.setAttribute('aria-describedby', others.join(' '));
         else c.removeAttribute('aria-describedby');

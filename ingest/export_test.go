@@ -1,5 +1,7 @@
 package ingest
 
+import "github.com/leadrelay/leadrelay/internal/store"
+
 // What the description has to say.
 const (
 	MaxBatch          = maxBatch
@@ -7,6 +9,7 @@ const (
 	DefaultPage       = defaultPage
 	MaxIdempotencyKey = maxIdempotencyKey
 	MaxDelivery       = maxDelivery
+	MaxFields         = maxFields
 	DefaultBodyBytes  = defaultBodyBytes
 	DefaultBatchBytes = defaultBatchBytes
 )
@@ -18,3 +21,6 @@ func Routes() (all []string) {
 	}
 	return all
 }
+
+// Standings are those of a lead, as the API shows them.
+func Standings(found store.Found) string { return string(appendJSON(nil, standings(found))) }

@@ -59,11 +59,18 @@ func FormOrigin(name string) string { return "form/" + name }
 // form is a Form, ready to be posted.
 type form struct {
 	Form
-	rank map[string]int // by the names of fields: their place in Fields, from 1
+	rank  map[string]int // by the names of fields: their place in Fields, from 1
+	fixed sent           // Set, as JSON has it
 }
 
 func newForm(f Form) *form {
 	ready := &form{Form: f, rank: map[string]int{}}
+	if len(f.Set) > 0 {
+		var err error
+		if ready.fixed, err = decodeJSON(appendJSON(nil, f.Set)); err != nil {
+			panic("ingest: " + err.Error()) // of what was just encoded
+		}
+	}
 	for i, field := range f.Fields {
 		ready.rank[strings.TrimSuffix(field.From, "[]")] = i + 1
 	}

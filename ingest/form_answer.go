@@ -54,13 +54,18 @@ func (f *form) allows(origin, host string) bool {
 	return slices.Contains(f.Origins, origin) || slices.Contains(f.Origins, AnyOrigin) || from != "" && strings.EqualFold(from, host)
 }
 
+// The headers of every answer to a page; net/http only reads them.
+var (
+	varyOrigin = []string{"Origin"}
+	exposed    = []string{"Retry-After"}
+)
+
 // cors lets scripts of pages that may post read the answer (https://fetch.spec.whatwg.org/#http-cors-protocol).
 func (p *post) cors() {
 	header := p.w.Header()
-	header["Vary"] = []string{"Origin"}
-	if p.allowed && p.r.Header["Origin"] != nil {
-		header["Access-Control-Allow-Origin"] = []string{p.origin}
-		header["Access-Control-Expose-Headers"] = []string{"Retry-After"}
+	header["Vary"] = varyOrigin
+	if origin := p.r.Header["Origin"]; p.allowed && origin != nil {
+		header["Access-Control-Allow-Origin"], header["Access-Control-Expose-Headers"] = origin, exposed
 	}
 }
 

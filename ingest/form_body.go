@@ -72,7 +72,11 @@ func (p *post) decode() (sent, error) {
 		return nil, err
 	}
 	if media == "application/json" {
-		return decodeJSON(body)
+		fields, err := decodeJSON(body)
+		if len(fields) > maxFields {
+			return nil, errManyFields
+		}
+		return fields, err
 	}
 	all, err := decodeURLEncoded(string(body))
 	if err != nil {
@@ -94,9 +98,6 @@ func decodeJSON(body []byte) (fields sent, err error) {
 	if _, err := decoder.Token(); err != io.EOF {
 		return nil, fmt.Errorf("%w: something follows it", lead.ErrMalformed)
 	}
-	if len(fields) > maxFields {
-		return nil, errManyFields
-	}
 	return fields, nil
 }
 
@@ -113,6 +114,7 @@ func (all *pairs) add(name, text string) error {
 
 // decodeURLEncoded reads what https://url.spec.whatwg.org/#urlencoded-parsing describes.
 func decodeURLEncoded(body string) (all pairs, err error) {
+	all = make(pairs, 0, min(strings.Count(body, "&")+1, maxFields))
 	for body != "" {
 		var pair string
 		pair, body, _ = strings.Cut(body, "&")

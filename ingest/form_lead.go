@@ -15,7 +15,7 @@ import (
 // formLead is the lead that a post asks for.
 type formLead struct {
 	patch   lead.Patch
-	members map[string]any // what patch was read from
+	members map[string]any // what patch was made of
 	content string         // the same, without the time of a consent: one text for one content
 	consent bool           // whether it has the fields of a consent
 }
@@ -40,8 +40,10 @@ func (l *formLead) date(now time.Time) {
 
 // body is the one that asks the leads API for the lead.
 func (l *formLead) body() []byte {
+	names := slices.AppendSeq(make([]string, 0, len(l.members)), maps.Keys(l.members))
+	slices.Sort(names)
 	out := append(make([]byte, 0, 512), '{')
-	for i, name := range slices.Sorted(maps.Keys(l.members)) {
+	for i, name := range names {
 		if i > 0 {
 			out = append(out, ',')
 		}
@@ -58,7 +60,7 @@ func (l *formLead) body() []byte {
 // read makes of a post's fields the lead it asks for. The error is refused, with problems by the names of the fields.
 func (f *form) read(fields sent) (*formLead, error) {
 	l := &formLead{members: f.members(fields)}
-	maps.Copy(l.members, f.Set)
+	maps.Copy(l.members, f.fixed)
 	l.members["source"] = f.Source
 	var problems lead.Invalid
 	for _, name := range []string{"name", "email", "note"} {
@@ -68,9 +70,6 @@ func (f *form) read(fields sent) (*formLead, error) {
 		}
 		if text != nil {
 			l.members[name] = text
-		}
-		if text, isText := l.members[name].(string); isText && name != "note" {
-			l.members[name] = strings.TrimSpace(text)
 		}
 	}
 	for _, name := range f.Required {
@@ -88,14 +87,10 @@ func (f *form) read(fields sent) (*formLead, error) {
 			}
 		}
 	}
-	body := l.body()
 	var err error
-	l.patch, err = lead.ParseNew(body)
-	l.content = string(body)
+	l.patch, err = lead.New(l.members)
 	var invalid lead.Invalid
-	if err != nil && !errors.As(err, &invalid) {
-		return nil, err
-	}
+	errors.As(err, &invalid)
 	all := f.problems(append(problems, invalid...))
 	if f.Consent != nil && f.Consent.Required && !agreed {
 		all.problems = append(all.problems, lead.Problem{Field: f.Consent.Field, Message: "has to be agreed to"})
@@ -104,12 +99,13 @@ func (f *form) read(fields sent) (*formLead, error) {
 		slices.SortStableFunc(all.problems, func(a, b lead.Problem) int { return cmp.Compare(a.Field, b.Field) })
 		return nil, all
 	}
+	l.content = string(l.body())
 	return l, nil
 }
 
 // members are the fields by the names they have in the lead, but for those that are empty or not the visitor's to give.
 func (f *form) members(fields sent) map[string]any {
-	members := make(map[string]any, len(fields)+len(f.Set)+len(consentFields)+1)
+	members := make(map[string]any, len(fields)+len(f.fixed)+len(consentFields)+1)
 	ranks := map[string]int{}
 	for name, value := range fields {
 		rank, to := f.rank[name], name
@@ -125,7 +121,7 @@ func (f *form) members(fields sent) map[string]any {
 			continue
 		}
 		if before, taken := ranks[to]; !taken || rank < before {
-			ranks[to], members[to] = rank, filled(value)
+			ranks[to], members[to] = rank, filled(to, value)
 		}
 	}
 	return members
@@ -145,12 +141,16 @@ func blank(value any) bool {
 }
 
 // filled is what a field holds that is not blank: of a list, what was filled in.
-func filled(value any) any {
-	list, several := value.([]any)
-	if !several {
-		return value
+func filled(to string, value any) any {
+	switch v := value.(type) {
+	case []any:
+		return slices.DeleteFunc(slices.Clone(v), blank)
+	case string:
+		if trimmed := strings.TrimSpace(v); (to == "name" || to == "email") && trimmed != v {
+			return trimmed
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(list), blank)
+	return value
 }
 
 // oneText is the text of a list of texts, nil for anything else; differ says that there are several.

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -26,8 +27,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/ingest"
 	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/sources"
+	"github.com/leadrelay/leadrelay/internal/store"
 )
 
 // description is what /openapi.json says, read strictly: an answer has no member that is not described.
@@ -293,9 +297,12 @@ func TestTheDescriptionsNumbersAreThoseOfTheCode(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"NewLead", "LeadPatch"} {
-		if got, want := schemas[name].Value.MaxProps, len(shown)-len([]string{"lead_id", "created_at", "updated_at", "revision", "connectors"})+lead.MaxCustom; got == nil || *got != uint64(want) {
-			t.Errorf("%s: described are another number of members than %d", name, want)
+		if s := schemas[name].Value; s.MaxProps == nil || *s.MaxProps != uint64(len(s.Properties)+lead.MaxCustom) {
+			t.Errorf("%s: described are another number of members than those and %d", name, lead.MaxCustom)
 		}
+	}
+	if got := schemas["FormFields"].Value.MaxProps; got == nil || *got != ingest.MaxFields {
+		t.Errorf("a form: described is another number of fields than %d", ingest.MaxFields)
 	}
 	batch := d.doc.Paths.Value("/api/v1/leads/batch").Post.RequestBody.Value.Content["application/json"].Schema.Value
 	if batch.MaxItems == nil || *batch.MaxItems != ingest.MaxBatch {
@@ -310,6 +317,7 @@ func TestTheDescriptionsNumbersAreThoseOfTheCode(t *testing.T) {
 		d.doc.Paths.Value("/api/v1/leads").Post.RequestBody.Value.Description:       fmt.Sprintf("%d KiB", ingest.DefaultBodyBytes>>10),
 		d.doc.Paths.Value("/api/v1/leads/batch").Post.RequestBody.Value.Description: fmt.Sprintf("%d MiB", ingest.DefaultBatchBytes>>20),
 		d.doc.Paths.Value("/in/{source}").Post.RequestBody.Value.Description:        fmt.Sprintf("%d MiB", ingest.MaxDelivery>>20),
+		d.doc.Paths.Value("/f/{form}").Post.RequestBody.Value.Description:           fmt.Sprintf("%d KiB, unless it is configured otherwise, and %d fields", ingest.DefaultBodyBytes>>10, ingest.MaxFields),
 		schemas["CustomField"].Value.Description:                                    fmt.Sprintf("At most %d for one lead", lead.MaxCustom),
 	} {
 		if !strings.Contains(text, told) {
@@ -375,7 +383,9 @@ func TestTheDescriptionsExamplesAreTrue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := start(t, nil)
+	a := start(t, func(o *ingest.Options) {
+		o.Config = func() ingest.ConfigState { return ingest.ConfigState{Revision: "3f2a9c1b", Loaded: time.Now()} }
+	})
 	same := func(operation *openapi3.Operation, got answer) {
 		t.Helper()
 		want := operation.Responses.Status(200).Value.Content["application/json"].Example
@@ -402,6 +412,9 @@ func TestTheDescriptionsExamplesAreTrue(t *testing.T) {
 	same(one.Put, send("PUT", path, one.Put))
 	same(all.Get, send("GET", "/api/v1/leads", all.Get))
 	same(one.Delete, send("DELETE", path, one.Delete))
+	if got := a.do("GET", "/readyz", "", ""); got.status != 200 || got.body["config_revision"] != "3f2a9c1b" {
+		t.Errorf("got %d %s", got.status, got.text)
+	}
 }
 
 // shape is an answer as JSON, but for what is never the same.
@@ -413,6 +426,75 @@ func shape(answer any) string {
 	return regexp.MustCompile(`"(lead_id|created_at|updated_at)":"[^"]+"`).ReplaceAllString(string(text), `"$1":…`)
 }
 
+// exchange is a request and an answer that nobody has sent.
+type exchange struct {
+	method, path, key, sent string
+	status                  int
+	header                  http.Header
+	body                    string
+}
+
+func (e exchange) check(d *description) error {
+	r := httptest.NewRequest(e.method, e.path, nil)
+	r.Header.Set("Authorization", "Bearer "+e.key)
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	maps.Copy(w.Header(), http.Header{"Content-Type": {"application/json; charset=utf-8"}, "Cache-Control": {"no-store"}})
+	maps.Copy(w.Header(), e.header)
+	got := &given{ResponseWriter: w, status: e.status}
+	got.body.WriteString(e.body)
+	return d.check(r, []byte(e.sent), got)
+}
+
+// TestWhereALeadMayStandIsDescribed is for the outcomes of connectors, which this package's tests have none of.
+func TestWhereALeadMayStandIsDescribed(t *testing.T) {
+	d, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found store.Found
+	now := time.Now().UnixMilli()
+	for _, state := range []store.State{store.Pending, store.InStep, store.Skipped, store.Retrying, store.Parked} {
+		for fault := connectors.Remote; fault <= connectors.Unknown; fault++ {
+			found.Standings = append(found.Standings, store.Standing{Connector: "crm", State: state, Record: store.Record{
+				Synced: 1, Ref: "4711", At: now, Fault: fault.String(), Reason: "crm: put: 503", Attempts: 2, Next: now,
+			}})
+		}
+		found.Standings = append(found.Standings, store.Standing{Connector: "crm", State: state, Record: store.Record{At: now}}, store.Standing{State: state})
+	}
+	standings := ingest.Standings(found)
+	if err := (exchange{method: "GET", path: "/api/v1/leads/l", key: full, status: 200, body: `{"success":true,"error":"","data":{"lead_id":"l","name":"","email":"a@example.com","source":"","note":"",` +
+		`"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:05Z","revision":1,"connectors":` + standings + `},"message":"m"}`}).check(d); err != nil {
+		t.Error(err)
+	}
+	if err := (exchange{method: "GET", path: "/api/v1/leads/l", status: 404, body: `{"success":false,"error":"not_found",` +
+		`"data":{"lead_id":"l","deleted_at":"2026-01-02T03:04:05Z","connectors":` + standings + `},"message":"m"}`}).check(d); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestADefectIsDescribedWhereverItIs asks a front end without a store, to which every call is a defect.
+func TestADefectIsDescribedWhereverItIs(t *testing.T) {
+	source := openSource(t, "typeform", map[string]any{"secret": typeformSecret}, sources.Options{})
+	front := httptest.NewServer(held(t, ingest.New(ingest.Options{
+		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(), Forms: []ingest.Form{contact()}, Sources: []ingest.Source{source},
+		Keys: []ingest.Key{{Name: "full", Secret: full, Scope: ingest.Full}},
+	})))
+	defer front.Close()
+	a := &api{t: t, url: front.URL}
+	const body = `{"email":"a@example.com"}`
+	delivery, one := submission("t1", "a@example.com"), "/api/v1/leads/"+lead.NewID(time.Now(), -1)
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/api/v1/leads", body}, {"POST", "/api/v1/leads/batch", "[" + body + "]"}, {"GET", "/api/v1/leads", ""},
+		{"GET", one, ""}, {"PUT", one, body}, {"DELETE", one, ""},
+		{"POST", "/f/contact", body}, {"GET", "/f/contact/token", ""}, {"POST", "/in/signup", delivery}, {"GET", "/readyz", ""},
+	} {
+		if got := a.do(c.method, c.path, full, c.body, "Origin", site, "Typeform-Signature", typeformSign(c.body)); got.status != 500 || got.body["error"] != "internal" {
+			t.Errorf("%s %s: got %d %s", c.method, c.path, got.status, got.text)
+		}
+	}
+}
+
 // TestADifferenceToTheDescriptionIsSeen holds wrong answers to the description.
 func TestADifferenceToTheDescriptionIsSeen(t *testing.T) {
 	d, err := described()
@@ -421,25 +503,8 @@ func TestADifferenceToTheDescriptionIsSeen(t *testing.T) {
 	}
 	const added = `{"success":true,"data":{"lead_id":"l","name":"","email":"a@example.com","source":"","note":"","created_at":"2026-01-02T03:04:05Z","x":1},"message":"m"}`
 	const refused = `{"success":false,"error":"unauthorized","message":"m"}`
-	type exchange struct {
-		method, path, key, sent string
-		status                  int
-		header                  http.Header
-		body                    string
-	}
 	right := exchange{"POST", "/api/v1/leads", full, `{"email":"a@example.com"}`, 200, http.Header{}, added}
-	check := func(e exchange) error {
-		r := httptest.NewRequest(e.method, e.path, nil)
-		r.Header.Set("Authorization", "Bearer "+e.key)
-		r.Header.Set("Content-Type", "application/json")
-		w := httptest.NewRecorder()
-		maps.Copy(w.Header(), http.Header{"Content-Type": {"application/json; charset=utf-8"}, "Cache-Control": {"no-store"}})
-		maps.Copy(w.Header(), e.header)
-		got := &given{ResponseWriter: w, status: e.status}
-		got.body.WriteString(e.body)
-		return d.check(r, []byte(e.sent), got)
-	}
-	if err := check(right); err != nil {
+	if err := right.check(d); err != nil {
 		t.Fatal(err)
 	}
 	for name, wrong := range map[string]func(e *exchange){
@@ -468,7 +533,7 @@ func TestADifferenceToTheDescriptionIsSeen(t *testing.T) {
 		e := right
 		e.header = http.Header{}
 		wrong(&e)
-		if err := check(e); err == nil {
+		if err := e.check(d); err == nil {
 			t.Errorf("%s that is not described is not seen", name)
 		}
 	}

@@ -35,13 +35,13 @@ func represent(body []byte) representation {
 }
 
 func (p *published) serve(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
 	sent := p.plain
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	packed := strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
+	if packed {
 		sent = p.packed
-		header.Set("Content-Encoding", "gzip")
 	}
-	header["Content-Type"], header["X-Content-Type-Options"] = p.contentType, noSniff
+	header := w.Header()
+	header["X-Content-Type-Options"] = noSniff
 	header.Set("ETag", sent.etag)
 	header.Set("Cache-Control", "public, max-age=300")
 	header.Set("Vary", "Accept-Encoding")
@@ -51,6 +51,10 @@ func (p *published) serve(w http.ResponseWriter, r *http.Request) {
 	if sent.known(r) {
 		w.WriteHeader(http.StatusNotModified)
 		return
+	}
+	header["Content-Type"] = p.contentType
+	if packed {
+		header.Set("Content-Encoding", "gzip")
 	}
 	w.Write(sent.body) // a client that is gone cannot be told
 }

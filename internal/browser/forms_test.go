@@ -167,7 +167,7 @@ func TestErrorsStandAtTheirFieldsUntilTheseChange(t *testing.T) {
 	}
 	v.picture("errors")
 	described := `((id) => document.querySelector(id).getAttribute("aria-describedby").split(" ").map((i) => document.getElementById(i).textContent).join("|"))`
-	if got := eval[string](v, described+`("#email")`); !strings.HasPrefix(got, "We answer there.| is not") || !strings.Contains(got, "e-mail") {
+	if got := eval[string](v, described+`("#email")`); !strings.HasPrefix(got, "We answer there.|is not") || !strings.Contains(got, "e-mail") {
 		t.Errorf("the e-mail field is described by %q", got)
 	}
 	if got := eval[int](v, `document.querySelectorAll("[name=phone][aria-invalid=true][aria-describedby]").length`); got != 2 {
