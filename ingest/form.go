@@ -172,7 +172,7 @@ func (p *post) take() (outcome string, err error) {
 	if once == nil {
 		return outcome, do()
 	}
-	return outcome, p.flying.together(p.r.Context(), once.Key+"\n"+once.Fingerprint, do)
+	return outcome, p.flying.together(p.r.Context(), flightKey(once), do)
 }
 
 var errOrigin = refused{status: http.StatusForbidden, code: "origin_not_allowed",
@@ -195,6 +195,9 @@ func (p *post) once(outcome, content string) (*store.Idempotency, error) {
 	}
 	return nil, nil
 }
+
+// flightKey is the same for posts that are to have one outcome.
+func flightKey(once *store.Idempotency) string { return once.Key + "\n" + once.Fingerprint }
 
 // spam says why a post is no person's, "" where it may be one's. An error is the store's.
 func (p *post) spam() (reason string, err error) {
@@ -257,23 +260,24 @@ func (p *post) keep(ctx context.Context, l *formLead, reason string, once *store
 	return nil
 }
 
-// human asks the form's captcha whether a person has sent the post. What it said of a post counts for its repeats: it
-// answers for a token only once (https://developers.cloudflare.com/turnstile/get-started/server-side-validation/).
+// human asks the form's captcha whether a person has sent the post. What it said counts for the post's repeats: it answers
+// for a token only once (https://developers.cloudflare.com/turnstile/get-started/server-side-validation/), and a post
+// whose answer was lost, or that met a store that was away, comes again with the same.
 func (p *post) human(once *store.Idempotency) error {
 	c := p.form.Captcha
 	if c == nil {
 		return nil
 	}
-	token := p.fields.text(providers[c.Provider].field)
-	if token == "" && !c.FailOpen || len(token) > maxCaptchaToken {
-		return errCaptcha
-	}
 	var asked [sha256.Size]byte
 	if once != nil {
-		asked = sha256.Sum256([]byte(strings.Join([]string{once.Key, once.Fingerprint, token}, "\n")))
+		asked = sha256.Sum256([]byte(flightKey(once)))
 		if until, known := p.humans.Get(asked); known && time.Now().Before(until) {
 			return nil
 		}
+	}
+	token := p.fields.text(providers[c.Provider].field)
+	if token == "" && !c.FailOpen || len(token) > maxCaptchaToken {
+		return errCaptcha
 	}
 	passed, err := c.verify(context.WithoutCancel(p.r.Context()), token, p.client)
 	if err != nil {
@@ -291,7 +295,7 @@ func (p *post) human(once *store.Idempotency) error {
 		return errCaptcha
 	}
 	if once != nil {
-		known := tokenCounts
+		known := verifiedFor
 		if once.For > 0 {
 			known = min(known, once.For)
 		}
@@ -300,8 +304,8 @@ func (p *post) human(once *store.Idempotency) error {
 	return nil
 }
 
-// tokenCounts is how long what a captcha said counts for the repeats of a post: as long as one takes a token for new.
-const tokenCounts = 5 * time.Minute
+// verifiedFor is how long what a captcha said counts for the repeats of a post.
+const verifiedFor = 5 * time.Minute
 
 var errCaptcha = refused{status: http.StatusUnprocessableEntity, code: "captcha_failed",
 	message: "Please show once more that you are human, and send the form again."}

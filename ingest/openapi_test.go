@@ -133,7 +133,7 @@ func (d *description) check(r *http.Request, body []byte, got *given) error {
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	route, params, err := d.router.FindRoute(r)
 	if err != nil {
-		route = d.elsewhere()
+		route = d.elsewhere(r.Method)
 	}
 	response := route.Operation.Responses.Status(got.status)
 	if response == nil {
@@ -165,13 +165,19 @@ func (d *description) check(r *http.Request, body []byte, got *given) error {
 	return errors.Join(problems...)
 }
 
-// elsewhere is what is described of all that no path describes.
-func (d *description) elsewhere() *routers.Route {
-	responses := d.doc.Components.Responses
-	return &routers.Route{Spec: d.doc, PathItem: &openapi3.PathItem{}, Operation: &openapi3.Operation{Responses: openapi3.NewResponses(
-		openapi3.WithStatus(http.StatusNotFound, responses["NotFound"]),
-		openapi3.WithStatus(http.StatusMethodNotAllowed, responses["MethodNotAllowed"]),
-	)}}
+// elsewhere is what is described of a method that no path describes.
+func (d *description) elsewhere(method string) *routers.Route {
+	all := d.doc.Components.Responses
+	responses := openapi3.NewResponses(
+		openapi3.WithStatus(http.StatusNotFound, all["NotFound"]),
+		openapi3.WithStatus(http.StatusMethodNotAllowed, all["MethodNotAllowed"]),
+	)
+	if method == http.MethodOptions {
+		responses.Set("200", all["Methods"])
+	}
+	return &routers.Route{Spec: d.doc, PathItem: &openapi3.PathItem{}, Operation: &openapi3.Operation{
+		Security: openapi3.NewSecurityRequirements(), Responses: responses,
+	}}
 }
 
 // partlyRefused says whether an answer is that to a batch of which something was wrong.
@@ -245,6 +251,15 @@ func TestTheDescriptionIsServed(t *testing.T) {
 		if resp.StatusCode != status {
 			t.Errorf("If-None-Match: %s: got %d, want %d", tags, resp.StatusCode, status)
 		}
+	}
+	req, _ := http.NewRequest("OPTIONS", a.url+"/api/v1/leads", nil)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if allow := resp.Header.Get("Allow"); resp.StatusCode != 200 || allow != "GET, HEAD, OPTIONS, POST" {
+		t.Errorf("OPTIONS: got %d %s", resp.StatusCode, allow)
 	}
 	text, err := os.ReadFile("openapi.yaml")
 	if err != nil {
