@@ -121,8 +121,10 @@ func TestWhatAVerifierThatFailsMeansIsTheFormsChoice(t *testing.T) {
 		"our secret is wrong":      says(200, `{"success":false,"error-codes":["invalid-input-secret"]}`),
 		"the same as an error":     says(400, `{"success":false,"error-codes":["missing-input-secret"]}`),
 		"its own trouble":          says(200, `{"success":false,"error-codes":["internal-error"]}`),
-		"it leads elsewhere":       func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect) },
-		"it hangs":                 func(w http.ResponseWriter, r *http.Request) { <-hang },
+		"it leads elsewhere": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		},
+		"it hangs": func(w http.ResponseWriter, r *http.Request) { <-hang },
 		"it hangs up": func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, _ := w.(http.Hijacker).Hijack()
 			conn.Close()
