@@ -10,14 +10,17 @@ import (
 // client is the address a request comes from: that of the peer or, where the peer is a proxy that is trusted, the last
 // one in X-Forwarded-For that is not. What stands further left anybody may have written. It is invalid where the peer
 // has no address; it is personal data.
-func (s *server) client(r *http.Request) netip.Addr {
+func (s *server) client(r *http.Request) netip.Addr { return ClientAddress(r, s.TrustedProxies) }
+
+// ClientAddress is the address a request comes from, by proxies in the networks that are trusted.
+func ClientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	peer, _ := hop(r.RemoteAddr)
 	nearest := peer
 	hops := r.Header["X-Forwarded-For"] // each proxy adds to the last line, or a line
 	for line := len(hops) - 1; line >= 0; line-- {
 		rest, more := hops[line], true
 		for more {
-			if !s.trusts(nearest) {
+			if !trusts(trusted, nearest) {
 				return nearest
 			}
 			last := rest
@@ -36,8 +39,8 @@ func (s *server) client(r *http.Request) netip.Addr {
 	return nearest
 }
 
-func (s *server) trusts(address netip.Addr) bool {
-	return slices.ContainsFunc(s.TrustedProxies, func(network netip.Prefix) bool { return network.Contains(address) })
+func trusts(proxies []netip.Prefix, address netip.Addr) bool {
+	return slices.ContainsFunc(proxies, func(network netip.Prefix) bool { return network.Contains(address) })
 }
 
 // hop reads an address with or without a port.

@@ -65,7 +65,7 @@ func commands() *cobra.Command {
 	root.PersistentFlags().StringP("config", "c", "config.yaml", "the configuration file")
 	root.AddCommand(
 		upCommand(), ingestCommand(), workerCommand(), checkCommand(),
-		statusCommand(), leadsCommand(), replayCommand(), syncCommand(), planCommand(), failedCommand(), dropCommand(), pauseCommand(), resumeCommand(), readyCommand(), connectorsCommand(), benchCommand(), receiveCommand(), versionCommand(),
+		statusCommand(), leadsCommand(), replayCommand(), syncCommand(), planCommand(), failedCommand(), dropCommand(), pauseCommand(), resumeCommand(), readyCommand(), connectorsCommand(), passwordCommand(), benchCommand(), receiveCommand(), versionCommand(),
 		importCommand(), exportCommand(), inboxCommand(),
 	)
 	return root

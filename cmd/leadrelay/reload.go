@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/leadrelay/leadrelay/ingest"
 	"github.com/leadrelay/leadrelay/internal/config"
+	"github.com/leadrelay/leadrelay/internal/console"
 	"github.com/leadrelay/leadrelay/internal/store"
 	"github.com/leadrelay/leadrelay/worker"
 )
@@ -24,9 +28,9 @@ type live struct {
 	store    *store.Store
 	registry *prometheus.Registry
 	log      *slog.Logger
-	front    *ingest.FrontEnd // nil where there is none
-	worker   *worker.Worker   // nil where there is none
-	demo     bool             // whether the front end has the demo page
+	front    *frontDoor     // nil where there is none
+	worker   *worker.Worker // nil where there is none
+	demo     bool           // whether the front end has the demo page
 
 	reloads *prometheus.CounterVec
 	since   prometheus.Gauge
@@ -57,9 +61,44 @@ func newLive(c *config.Config, s *store.Store, log *slog.Logger, load func() (*c
 }
 
 // frontEnd returns the front end, which goes on by each configuration that is taken over.
-func (l *live) frontEnd() *ingest.FrontEnd {
-	l.front = ingest.New(l.frontEndOptions())
-	return l.front
+func (l *live) frontEnd() (*frontDoor, error) {
+	pages, err := console.New(l.consoleOptions())
+	if err != nil {
+		return nil, err
+	}
+	l.front = &frontDoor{ingest.New(l.frontEndOptions()), pages}
+	return l.front, nil
+}
+
+// frontDoor is what listens to the world: the front end, and the operators' console.
+type frontDoor struct {
+	leads   *ingest.FrontEnd
+	console *console.Console
+}
+
+func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/console" || strings.HasPrefix(r.URL.Path, "/console/") {
+		d.console.ServeHTTP(w, r)
+		return
+	}
+	d.leads.ServeHTTP(w, r)
+}
+
+// Close ends the console's pages that are kept live.
+func (d *frontDoor) Close() { d.console.Close() }
+
+func (l *live) consoleOptions() console.Options {
+	c := l.config
+	options := console.Options{
+		Store: l.store, Log: l.log, Dedupe: c.Leads.Dedupe == config.DedupeEmail,
+		Config: func() console.ConfigState { return console.ConfigState(l.state()) },
+		Client: func(r *http.Request) netip.Addr { return ingest.ClientAddress(r, c.Proxies) },
+		Secure: c.TLS.CertFile != "" || len(c.Proxies) > 0,
+	}
+	for _, operator := range c.Operators {
+		options.Operators = append(options.Operators, console.Operator{Name: operator.Name, PasswordHash: operator.PasswordHash.Reveal()})
+	}
+	return options
 }
 
 // work returns the worker, which goes on by each configuration that is taken over.
@@ -102,20 +141,27 @@ func (l *live) reload() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		l.problem = err.Error()
-		l.reloads.WithLabelValues("refused").Inc()
-		l.log.Error("the configuration has changed and is not taken over; the one before goes on", "problem", err)
+		l.refuse(err)
 		return
 	}
 	former := l.config
+	l.config = next
+	if l.front != nil {
+		// Before anything else: a password hash that cannot be read is a configuration that is not taken over.
+		if err := l.front.console.Reload(l.consoleOptions()); err != nil {
+			l.config = former
+			l.refuse(errors.Join(err, next.Close()))
+			return
+		}
+	}
 	if fixed := next.Fixed(former); len(fixed) > 0 {
 		l.log.Warn("settings have changed that count from the next start: "+strings.Join(fixed, ", "), "revision", next.Revision)
 	}
 	next.Adopt(former)
-	l.config, l.loaded, l.problem = next, time.Now(), ""
+	l.loaded, l.problem = time.Now(), ""
 	l.store.SetConnectors(storeConnectors(next))
 	if l.front != nil {
-		l.front.Reload(l.frontEndOptions())
+		l.front.leads.Reload(l.frontEndOptions())
 	}
 	if l.worker != nil {
 		if err := l.worker.Reload(workerConnectors(next), workerIntake(next)); err != nil {
@@ -126,6 +172,12 @@ func (l *live) reload() {
 	l.reloads.WithLabelValues("taken over").Inc()
 	l.since.SetToCurrentTime()
 	l.log.Info("the configuration has changed and is taken over", "revision", next.Revision, "connectors", len(next.Connectors))
+}
+
+func (l *live) refuse(problem error) {
+	l.problem = problem.Error()
+	l.reloads.WithLabelValues("refused").Inc()
+	l.log.Error("the configuration has changed and is not taken over; the one before goes on", "problem", problem)
 }
 
 // close closes what the configuration has open.

@@ -48,7 +48,10 @@ beside one or more "leadrelay worker".`,
 			tellStopping(ctx, c, log)
 			log.Info("accepting leads", "address", listener.Addr().String(), "connectors", len(c.Connectors))
 			running := newLive(c, s, log, func() (*config.Config, error) { c, _, err := load(cmd, config.SkipConnectors()); return c, err })
-			front := running.frontEnd()
+			front, err := running.frontEnd()
+			if err != nil {
+				return err
+			}
 			go running.keep(ctx)
 			return serve(ctx, listener, front, c, log)
 		},

@@ -98,7 +98,11 @@ func up(cmd *cobra.Command) (err error) {
 	})
 	closeConfig = running.close
 	running.demo = true
-	front, w := running.frontEnd(), running.work()
+	front, err := running.frontEnd()
+	if err != nil {
+		return err
+	}
+	w := running.work()
 	group.Go(func() error { return serve(ctx, listener, front, c, log) })
 	group.Go(func() error { return w.Run(ctx) })
 	group.Go(func() error { running.keep(ctx); return nil })
@@ -172,6 +176,9 @@ func greet(out io.Writer, c *config.Config, address, redis, key string, isNew bo
 	fmt.Fprintf(out, "  ready?      %s/readyz\n", base)
 	fmt.Fprintf(out, "  metrics     %s/metrics\n", base)
 	fmt.Fprintf(out, "  form demo   %s/demo\n", base)
+	if len(c.Operators) > 0 {
+		fmt.Fprintf(out, "  console     %s/console\n", base)
+	}
 	fmt.Fprintf(out, "  settings    %s\n", file)
 	fmt.Fprintf(out, "  runs on     %s\n", redis)
 	for _, connector := range c.Connectors {

@@ -232,6 +232,9 @@ func tellStopping(ctx context.Context, c *config.Config, log *slog.Logger) {
 // serve answers HTTP on a listener until ctx ends, then lets requests in flight finish.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, c *config.Config, log *slog.Logger) error {
 	server := ingest.Serving(handler)
+	if live, ok := handler.(interface{ Close() }); ok {
+		server.RegisterOnShutdown(live.Close)
+	}
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug) // broken handshakes and the like, with addresses
 	ended := make(chan error, 1)
 	go func() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,6 +142,34 @@ func (l *loader) keys(raw any, c *Config) {
 	}
 	if len(c.APIKeys)+len(c.MissingKeys) == 0 {
 		c.Warnings = append(c.Warnings, "api_keys: none, so nobody can send leads")
+	}
+}
+
+var passwordHash = regexp.MustCompile(`^\$(argon2id\$|2[aby]\$)`)
+
+// operators reads who may sign in to the console.
+func (l *loader) operators(raw any, c *Config) {
+	names := map[string]int{}
+	for i, element := range l.list("operators", raw) {
+		entry, ok := element.(map[string]any)
+		if !ok {
+			l.problem("", "operators[%d]: must be a mapping", i)
+			continue
+		}
+		place := placeOf("operators", i, text(entry["name"]))
+		var operator Operator
+		expanded, _ := l.expand(place, "", entry).(map[string]any)
+		l.decode(place, expanded, &operator)
+		if first, taken := names[operator.Name]; taken && operator.Name != "" {
+			l.problem(place, "name: operators[%d] has it already", first)
+		} else if !isLabel(operator.Name) {
+			l.problem(place, "name: required, at most 100 characters in one line")
+		}
+		names[operator.Name] = i
+		if !l.faulty[place+"password_hash"] && !passwordHash.MatchString(operator.PasswordHash.Reveal()) {
+			l.problem(place, "password_hash: must be what `leadrelay password` prints")
+		}
+		c.Operators = append(c.Operators, operator)
 	}
 }
 

@@ -31,6 +31,8 @@ type Config struct {
 
 	Proxies []netip.Prefix `mapstructure:"-"` // TrustedProxies
 
+	Operators []Operator `mapstructure:"-"`
+
 	// Forms and Sources are in the order of the file.
 	Forms   []Form   `mapstructure:"-"`
 	Sources []Source `mapstructure:"-"`
@@ -109,6 +111,12 @@ type MissingKey struct {
 	Name     string
 	Scope    string
 	Variable string // the one that is not set
+}
+
+// Operator may sign in to the console. Names are unique.
+type Operator struct {
+	Name         string            `mapstructure:"name"`
+	PasswordHash connectors.Secret `mapstructure:"password_hash"` // argon2id in the PHC format, or bcrypt
 }
 
 // Leads says how leads are told apart.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -115,6 +116,10 @@ func (l *loader) checkForm(place string, f Form) {
 		switch first, taken := from[field.From]; {
 		case field.From == "" || field.To == "":
 			problem("fields[%d]: needs both to and from", i)
+		case field.To == "source" || f.isOurs(field.To):
+			problem("fields[%d]: to: %s is set by leadrelay", i, field.To)
+		case strings.HasPrefix(field.From, "_"):
+			problem("fields[%d]: from: fields that begin with _ are leadrelay's", i)
 		case taken:
 			problem("fields[%d]: from: fields[%d] has it already", i, first)
 		}
@@ -122,9 +127,9 @@ func (l *loader) checkForm(place string, f Form) {
 	}
 	for i, constant := range f.Set {
 		switch {
-		case constant.To == "" || slices.Contains([]string{"name", "email", "note", "source"}, constant.To):
+		case constant.To == "" || slices.Contains([]string{"name", "email", "note", "source"}, constant.To) || f.isOurs(constant.To):
 			problem("set[%d]: to: must be the name of a custom field", i)
-		case constant.Value == nil || !isConstant(constant.Value):
+		case constant.Value == nil || !isConstant(constant.Value) || !encodes(constant.Value):
 			problem("set[%d]: value: must be text, a number, true, false or a list of these", i)
 		}
 	}
@@ -135,7 +140,9 @@ func (l *loader) checkForm(place string, f Form) {
 	}
 	address("redirect.success", f.Redirect.Success)
 	address("redirect.error", f.Redirect.Error)
-	if _, mapped := from[f.Honeypot]; f.Honeypot != "" && (mapped || slices.Contains([]string{"name", "email", "note"}, f.Honeypot)) {
+	_, mapped := from[f.Honeypot]
+	if f.Honeypot != "" && (mapped || slices.Contains([]string{"name", "email", "note"}, f.Honeypot) || strings.HasPrefix(f.Honeypot, "_") ||
+		strings.HasSuffix(f.Honeypot, "[]") || f.Consent != nil && f.Consent.Field == f.Honeypot) {
 		problem("honeypot: must be a field that is not used otherwise")
 	}
 	if f.MinFill < 0 || f.MinFill > time.Hour {
@@ -157,15 +164,39 @@ func (l *loader) checkForm(place string, f Form) {
 			problem("captcha.secret: required, or captcha.secret_file")
 		}
 		address("captcha.url", c.URL)
+		if u, err := url.Parse(c.URL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			problem("captcha.url: must begin with https://: the secret is sent there")
+		}
 	}
 	if c := f.Consent; c != nil {
-		if c.Field == "" {
+		_, mapped := from[c.Field]
+		switch {
+		case c.Field == "":
 			problem("consent.field: required: the form's field that is ticked")
+		case mapped || strings.HasSuffix(c.Field, "[]"):
+			problem("consent.field: must be a field that is not used otherwise")
 		}
 		if c.Text == "" && c.Version == "" {
 			problem("consent.text: required, or consent.version: what is agreed to")
 		}
 	}
+}
+
+// isOurs says whether leadrelay gives a lead what it has under a name.
+func (f Form) isOurs(name string) bool {
+	return slices.Contains([]string{"lead_id", "created_at", "updated_at", "revision", "connectors"}, name) ||
+		f.Consent != nil && slices.Contains([]string{"consent", "consent_at", "consent_text", "consent_version"}, name)
+}
+
+// encodes says whether a value can be JSON, which knows no .nan and no .inf.
+func encodes(value any) bool {
+	_, err := json.Marshal(value)
+	return err == nil
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 func isWebAddress(text string) bool {

@@ -27,7 +27,7 @@ func DefaultIfMissing() Option { return func(l *loader) { l.defaultIfMissing = t
 // Config.MissingKeys.
 func AllowMissingKeys() Option { return func(l *loader) { l.allowMissingKeys = true } }
 
-// SkipFrontEnd leaves Config.APIKeys, Config.Forms, Config.TLS and sources whose deliveries hold the whole lead
+// SkipFrontEnd leaves Config.APIKeys, Config.Operators, Config.Forms, Config.TLS and sources whose deliveries hold the whole lead
 // out and what they name unread: for a process that only pushes.
 func SkipFrontEnd() Option { return func(l *loader) { l.skipFrontEnd = true } }
 
@@ -150,7 +150,7 @@ func revision(text []byte) string {
 }
 
 // namedLists are the lists whose entries have names of their own.
-var namedLists = []string{"api_keys", "forms", "sources", "connectors"}
+var namedLists = []string{"api_keys", "operators", "forms", "sources", "connectors"}
 
 // load returns what it could read of text, or of the built-in configuration where path is "".
 func (l *loader) load(path string, text []byte) *Config {
@@ -158,6 +158,7 @@ func (l *loader) load(path string, text []byte) *Config {
 	var top struct {
 		Config     `mapstructure:",squash"`
 		Connectors any `mapstructure:"connectors"`
+		Operators  any `mapstructure:"operators"`
 		Forms      any `mapstructure:"forms"`
 		Sources    any `mapstructure:"sources"`
 	}
@@ -187,6 +188,7 @@ func (l *loader) load(path string, text []byte) *Config {
 	config.Proxies = l.proxies(config)
 	if !l.skipFrontEnd {
 		l.keys(lists["api_keys"], config)
+		l.operators(lists["operators"], config)
 		l.forms(lists["forms"], config)
 	}
 	if !l.skipSources {

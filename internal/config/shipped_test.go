@@ -103,7 +103,7 @@ func TestShippedExamplesWork(t *testing.T) {
 		"HOOK_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 		"MAILCHIMP_API_KEY=0123456789abcdef0123456789abcdef-us1",
 		"POSTGRES_URL=postgres://u:p@127.0.0.1/leads", "SMTP_USER=u", "SMTP_PASSWORD=p", "HUBSPOT_TOKEN=pat-1", "ACME_API_KEY=k",
-		"CAPTCHA_SECRET=c", "TYPEFORM_SECRET=a-secret-of-typeform", "CALENDLY_SIGNING_KEY=a-key-of-calendly-1234", "META_APP_SECRET=0123456789abcdef0123456789abcdef",
+		"ANNA_PASSWORD_HASH=$2a$12$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuabcdefghijklm", "CAPTCHA_SECRET=c", "TYPEFORM_SECRET=a-secret-of-typeform", "CALENDLY_SIGNING_KEY=a-key-of-calendly-1234", "META_APP_SECRET=0123456789abcdef0123456789abcdef",
 		"META_VERIFY_TOKEN=a-token-for-verification", "META_ACCESS_TOKEN=EAAB", "TALLY_SECRET=a-secret-of-tally-1234", "WEBFLOW_SECRET=a-secret-of-webflow-1234",
 		"WORDPRESS_SECRET=a-secret-of-wordpress", "PARTNER_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "OTHER_SECRET=another-secret-of-others",
 	)

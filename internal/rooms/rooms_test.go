@@ -14,7 +14,7 @@ const module = "github.com/leadrelay/leadrelay/"
 // mayImport lists, for each room, the rooms its code (tests apart) may import. A room that ends in /* is any
 // folder below.
 var mayImport = map[string][]string{
-	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/csv", "connectors/rest", "connectors/rest/conformance", "internal/bench", "internal/config", "internal/embedded", "internal/lead", "internal/store"},
+	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/csv", "connectors/rest", "connectors/rest/conformance", "internal/bench", "internal/config", "internal/console", "internal/embedded", "internal/lead", "internal/store"},
 	"ingest":                      {"internal/lead", "internal/sources", "internal/store"},
 	"worker":                      {"connectors", "internal/lead", "internal/store"},
 	"connectors":                  {"internal/lead"},
@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"internal/config":             {"connectors", "internal/lead", "internal/sources"},
 	"internal/sources":            {"connectors", "internal/lead"},
 	"internal/lockedfile":         {"connectors"},
+	"internal/console":            {"internal/lead", "internal/store"},
 	"internal/embedded":           {},
 	"internal/redistest":          {},
 	"internal/browser":            {},

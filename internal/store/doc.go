@@ -32,5 +32,7 @@
 //	lr:secret:NAME    random bytes that all processes share
 //	lr:{limits}:*     what counts under vendors' limits, see limits.go
 //	lr:{memory}:*     what workers share of an account, such as an access token, see memory.go
+//	lr:session:HASH   an operator's session at the console, until it ends
+//	lr:audit          list: what operators did there, newest first
 //	asynq:*           the jobs, as asynq lays them out
 package store

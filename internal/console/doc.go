@@ -1,0 +1,12 @@
+// Package console is the operators' pages, all below /console: how each connector is doing, what became of a lead, what
+// failed and what waits in the inbox, and the buttons to do something about it. Pages are rendered here and work without
+// scripts; a script keeps the overview live.
+//
+// # Who gets in
+//
+// An operator signs in with a name and a password. Their session is kept in Redis, for all processes, and what their
+// browser holds of it is only stored as a digest. Each change needs a session, a request that the browser says comes
+// from the console's own origin, and the token that is in the session's forms; then it is noted in the audit trail, and
+// only then made: what cannot be noted is not done. Trail and logs hold ids, no personal data, and addresses that are
+// searched for stand in no URL.
+package console

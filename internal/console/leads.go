@@ -1,0 +1,249 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/store"
+)
+
+const leadsPage = 50
+
+// leadsList is what the list of leads shows.
+type leadsList struct {
+	Leads  []lead.Lead
+	Source string
+	Email  string // searched for; "": all
+	First  string // the address of the newest page; "": it is this one
+	Next   string // the address of the next page; "": it is the last one
+	Any    bool   // whether there is any lead at all
+}
+
+func (s *site) leads(v *visit) error {
+	asked := v.r.URL.Query()
+	q := store.Query{Source: asked.Get("source"), Before: asked.Get("before"), Limit: leadsPage}
+	if sealed := asked.Get("found"); sealed != "" {
+		email, ok := v.unseal("search", sealed)
+		if !ok {
+			return notFound
+		}
+		q.Email = email
+	}
+	found, next, err := s.Store.List(v.ctx, q)
+	if err != nil {
+		return err
+	}
+	list := leadsList{Leads: found, Source: q.Source, Email: q.Email, Any: q.Source+q.Email+q.Before == "" && len(found) > 0}
+	here := url.Values{}
+	for _, name := range []string{"source", "found"} {
+		if value := asked.Get(name); value != "" {
+			here.Set(name, value)
+		}
+	}
+	if q.Before != "" {
+		list.First = "/console/leads?" + here.Encode()
+	}
+	if next != "" {
+		here.Set("before", next)
+		list.Next = "/console/leads?" + here.Encode()
+	}
+	return v.show(http.StatusOK, "leads", page{Title: "Leads", Section: "leads", Data: list})
+}
+
+// search looks for a lead by its id or address. It is posted so that no address stands in a URL, where histories and
+// logs would keep it; what is found stands there sealed.
+func (s *site) search(v *visit) error {
+	what := strings.TrimSpace(v.r.PostForm.Get("q"))
+	if _, isID := lead.ShardOf(what); isID {
+		return v.goTo("/console/leads/" + what)
+	}
+	if !strings.Contains(what, "@") || len(what) > 4*lead.MaxEmail {
+		v.complain("Search for a whole e-mail address, or for a lead's id, which begins with lead_.")
+		return v.goTo("/console/leads")
+	}
+	found, _, err := s.Store.List(v.ctx, store.Query{Email: what, Limit: 2})
+	if err != nil {
+		return err
+	}
+	if len(found) == 1 {
+		return v.goTo("/console/leads/" + found[0].ID)
+	}
+	sealed, err := v.seal("search", what)
+	if err != nil {
+		return err
+	}
+	return v.goTo("/console/leads?found=" + sealed)
+}
+
+// leadPage is what the page of a lead shows.
+type leadPage struct {
+	store.Found
+	Custom    []field
+	Standings []standing
+}
+
+type field struct{ Name, Value string }
+
+// standing is where the lead stands with one connector.
+type standing struct {
+	Connector  string
+	Configured bool
+	State      string
+	Look       string
+	Record     store.Record
+	URL        string    // of the remote's record; "": not known
+	Next       time.Time // zero: it is not waited for
+}
+
+// states are how people read a lead's state, and its looks.
+var states = map[store.State][2]string{
+	store.Pending:  {"on its way", "behind"},
+	store.InStep:   {"in step", "in-step"},
+	store.Skipped:  {"left out by its filter", "rest"},
+	store.Retrying: {"failed, is tried again", "waiting"},
+	store.Parked:   {"failed", "held"},
+}
+
+func (s *site) lead(v *visit) error {
+	id := v.pageID()
+	found, err := s.Store.Get(v.ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		// It may be no lead yet.
+		if _, err := s.Store.Submission(v.ctx, id); err == nil {
+			return v.goTo("/console/inbox/" + id)
+		}
+		return refusal{http.StatusNotFound, "There is no such lead", "It was deleted, or the id is not quite right. Search for the lead by its address."}
+	}
+	if err != nil {
+		return err
+	}
+	p := leadPage{Found: found}
+	for _, name := range slices.Sorted(maps.Keys(found.Lead.Custom)) {
+		p.Custom = append(p.Custom, field{name, shown(found.Lead.Custom[name])})
+	}
+	var names []string
+	for _, one := range found.Standings {
+		names = append(names, one.Connector)
+	}
+	due, err := s.Store.Due(v.ctx, names, id)
+	if err != nil {
+		return err
+	}
+	now := s.Store.Now()
+	for _, one := range found.Standings {
+		if one.State == store.Parked && due[one.Connector] {
+			one.State = store.Pending // it was pushed again, or changed, since it failed
+		}
+		words := states[one.State]
+		st := standing{
+			Connector: one.Connector, Configured: v.known(one.Connector) == nil, State: words[0], Look: words[1], Record: one.Record,
+		}
+		if one.Record.Ref != "" {
+			st.URL = webAddress(s.RemoteURL(one.Connector, one.Record.Ref))
+		}
+		if at := time.UnixMilli(one.Record.Next); one.State == store.Retrying && at.After(now) {
+			st.Next = at.UTC()
+		}
+		p.Standings = append(p.Standings, st)
+	}
+	return v.show(http.StatusOK, "lead", page{Title: "Lead", Section: "leads", Data: p})
+}
+
+// webAddress is the address where it is one of the web, else "".
+func webAddress(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return ""
+	}
+	return address
+}
+
+// pushLead pushes a lead again, to one connector or, where the form names none, to all.
+func (s *site) pushLead(v *visit) error {
+	id, name := v.pageID(), v.r.PostForm.Get("connector")
+	found, err := s.Store.Get(v.ctx, id)
+	if err != nil {
+		return err
+	}
+	names := []string{name}
+	if name == "" {
+		names = nil
+		for _, one := range found.Standings {
+			if v.known(one.Connector) == nil {
+				names = append(names, one.Connector)
+			}
+		}
+	} else if err := v.known(name); err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		v.complain("There is no connector to push it to.")
+		return v.goTo("/console/leads/" + id)
+	}
+	err = v.act(store.Act{What: "pushed again", Connector: name, Lead: id}, func() error {
+		for _, name := range names {
+			if err := s.Store.Replay(v.ctx, name, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	v.say("The lead will be pushed to %s again.", strings.Join(names, ", "))
+	if v.r.PostForm.Get("from") == "failed" {
+		return v.goTo("/console/failed")
+	}
+	return v.goTo("/console/leads/" + id)
+}
+
+// confirm is what the page shows that asks once more.
+type confirm struct {
+	Question, Text string
+	Action, Do     string // where the form goes, and what its button says
+	Back           string
+}
+
+func (s *site) askDelete(v *visit) error {
+	id := v.pageID()
+	found, err := s.Store.Get(v.ctx, id)
+	if err != nil {
+		return err
+	}
+	if found.Deleted {
+		return store.ErrNotFound
+	}
+	who := found.Lead.Email
+	if found.Lead.Name != "" {
+		who = fmt.Sprintf("%s (%s)", found.Lead.Name, found.Lead.Email)
+	}
+	return v.show(http.StatusOK, "confirm", page{Title: "Delete a lead", Section: "leads", Data: confirm{
+		"Delete the lead of " + who + "?", "Leadrelay forgets the person at once, and every connector is told to remove its record. It cannot be undone.",
+		"/console/leads/" + id + "/delete", "Delete for good", "/console/leads/" + id,
+	}})
+}
+
+func (s *site) deleteLead(v *visit) error {
+	id := v.pageID()
+	found, err := s.Store.Get(v.ctx, id)
+	if err != nil {
+		return err
+	}
+	if found.Deleted {
+		return store.ErrNotFound
+	}
+	err = v.act(store.Act{What: "deleted the lead", Lead: id}, func() error { return s.Store.Delete(v.ctx, id) })
+	if err != nil {
+		return err
+	}
+	v.say("The lead is deleted; its connectors are being told.")
+	return v.goTo("/console/leads")
+}
