@@ -463,11 +463,11 @@ func TestTheOverviewFollowsWhatHappens(t *testing.T) {
 	w.store.SetConnectors([]store.Connector{{Name: "crm"}, {Name: "newsletter"}, {Name: "sheet"}})
 	v.reads(field("sheet", "state"), "in step")
 	// What cannot be read is said, and taken back.
-	w.redis.Client.Rename(t.Context(), "lr:gates", "elsewhere")
+	w.redis.Client.Del(t.Context(), "lr:gates")
 	w.redis.Client.Set(t.Context(), "lr:gates", "no hash", 0)
 	v.reads("[data-problem]", "Redis does not answer")
 	v.picture("trouble")
-	w.redis.Client.Rename(t.Context(), "elsewhere", "lr:gates")
+	w.redis.Client.Del(t.Context(), "lr:gates")
 	v.until("document.querySelector('[data-problem]').hidden")
 	w.console.Close()
 	v.until("!document.querySelector('[data-problem]').hidden")

@@ -93,7 +93,15 @@ func (s *site) pushFailed(v *visit) error {
 	}
 	detail := "all that failed"
 	if key != "" {
-		detail = "those that failed for reason " + key[:min(8, len(key))]
+		reason, err := v.reasonOfKey(name, key)
+		if err != nil {
+			return err
+		}
+		if reason == "" {
+			v.complain("There was none left to push to %s again.", name)
+			return v.goTo("/console/failed")
+		}
+		detail = "those that failed for: " + reason
 	}
 	var done atomic.Int64
 	var whole bool
@@ -114,6 +122,24 @@ func (s *site) pushFailed(v *visit) error {
 		v.say("%s will be pushed to %s again.", n, name)
 	}
 	return v.goTo("/console/failed")
+}
+
+// reasonOfKey is why leads of a connector are parked that a form names by a key, "" when none are.
+func (v *visit) reasonOfKey(name, key string) (reason string, err error) {
+	found := errors.New("found")
+	err = v.Store.EachParked(v.ctx, name, func(some []store.ParkedRecord) error {
+		for _, one := range some {
+			if _, text, its := reasonOf(one); its == key {
+				reason = cmp.Or(text, "no reason was given")
+				return found
+			}
+		}
+		return nil
+	})
+	if err == found {
+		err = nil
+	}
+	return reason, err
 }
 
 // replayParked replays the leads that are parked for a connector for a reason, "" for any. whole is false when the
