@@ -93,16 +93,27 @@ func (k Kind) Open(settings map[string]any, env Env) (Connector, error) {
 
 // apartFrom leaves out of the problems that err joins those that come of a faulty setting.
 func apartFrom(faulty map[string]bool, err error) error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	switch {
-	case ok:
-		var rest []error
-		for _, problem := range joined.Unwrap() {
-			rest = append(rest, apartFrom(faulty, problem))
+	var rest []error
+	for _, problem := range Problems(err) {
+		if !faulty[setting(problem.Error())] {
+			rest = append(rest, problem)
 		}
-		return errors.Join(rest...)
-	case err == nil || faulty[setting(err.Error())]:
+	}
+	return errors.Join(rest...)
+}
+
+// Problems lists the errors that err joins.
+func Problems(err error) []error {
+	if err == nil {
 		return nil
 	}
-	return err
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, Problems(one)...)
+	}
+	return all
 }

@@ -217,20 +217,11 @@ func (s *server) acceptMany(ctx context.Context, leads []store.NewLead) []store.
 		return s.Store.CreateMany(ctx, leads)
 	}
 	created := make([]store.Created, len(leads))
-	byAddress := make(map[string][]int, len(leads))
-	var addresses []string
-	for n, l := range leads {
-		address := lead.NormalEmail(*l.Patch.Email)
-		if byAddress[address] == nil {
-			addresses = append(addresses, address)
-		}
-		byAddress[address] = append(byAddress[address], n)
-	}
 	var group errgroup.Group
 	group.SetLimit(addressesAtOnce)
-	for _, address := range addresses {
+	for _, places := range store.ByAddress(leads) {
 		group.Go(func() error {
-			for _, n := range byAddress[address] {
+			for _, n := range places {
 				created[n].Lead, created[n].Err = s.accept(ctx, leads[n].Patch, leads[n].Once)
 			}
 			return nil

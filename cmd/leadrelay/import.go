@@ -537,21 +537,12 @@ func (i *importer) send(ctx context.Context, leads []store.NewLead) []store.Crea
 		return i.store.CreateMany(ctx, leads)
 	}
 	created := make([]store.Created, len(leads))
-	byAddress := map[string][]int{}
-	var addresses []string
-	for n, l := range leads {
-		address := lead.NormalEmail(*l.Patch.Email)
-		if byAddress[address] == nil {
-			addresses = append(addresses, address)
-		}
-		byAddress[address] = append(byAddress[address], n)
-	}
 	var group errgroup.Group
 	group.SetLimit(addressesAtOnce)
 	var failed atomic.Bool
-	for _, address := range addresses {
+	for _, places := range store.ByAddress(leads) {
 		group.Go(func() error {
-			for _, n := range byAddress[address] {
+			for _, n := range places {
 				one := &created[n]
 				if failed.Load() {
 					one.Err = errUntried

@@ -30,11 +30,17 @@ type mapper interface {
 	Map(payload []byte) (lead.Patch, error)
 }
 
-// mappers are those of the configured sources, by the origin of their submissions.
-func mappers(c *config.Config) map[string]mapper {
-	all := map[string]mapper{}
+// origin is what a configured source makes of its submissions.
+type origin struct {
+	mapper
+	fetches bool // what they hold may only name a lead
+}
+
+// sourcesOf are the configured sources, by the origin of their submissions.
+func sourcesOf(c *config.Config) map[string]origin {
+	all := map[string]origin{}
 	for _, source := range c.Sources {
-		all[ingest.SourceOrigin(source.Name)] = source.Source
+		all[ingest.SourceOrigin(source.Name)] = origin{source.Source, source.Fetches}
 	}
 	return all
 }
@@ -434,12 +440,6 @@ The sources of the configuration are read with their secrets, as "leadrelay inge
 				return err
 			}
 			defer c.Close()
-			// Without a front end there are the sources whose deliveries only name leads, and no others.
-			fetching, _, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipConnectors())...)
-			if err != nil {
-				return err
-			}
-			defer fetching.Close()
 			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
 				ids := args
 				if len(ids) == 0 {
@@ -453,7 +453,7 @@ The sources of the configuration are read with their secrets, as "leadrelay inge
 					}
 					slices.Sort(ids) // by time
 				}
-				r := retry{inboxRun: inboxRun{store: s}, config: c, mappers: mappers(c), fetches: mappers(fetching)}
+				r := retry{inboxRun: inboxRun{store: s}, config: c, sources: sourcesOf(c)}
 				err := r.each(ctx, ids, func(sub store.Submission) (string, error) { return r.one(ctx, sub) })
 				fmt.Fprintf(cmd.OutOrStdout(), "%d are leads now, %d are to be fetched by a worker\n", r.released, r.due)
 				if err != nil {
@@ -470,17 +470,17 @@ The sources of the configuration are read with their secrets, as "leadrelay inge
 // retry is one run of inbox retry.
 type retry struct {
 	inboxRun
-	config           *config.Config
-	mappers, fetches map[string]mapper
-	released, due    int
+	config        *config.Config
+	sources       map[string]origin
+	released, due int
 }
 
 func (r *retry) one(ctx context.Context, sub store.Submission) (problem string, err error) {
-	source := r.mappers[sub.Origin]
+	source, configured := r.sources[sub.Origin]
 	switch {
 	case sub.State == store.Spam:
 		return "is spam: `leadrelay inbox release` makes a lead of it", nil
-	case source == nil:
+	case !configured:
 		return "the configuration has no " + sub.Origin + " any more: put it back, or `leadrelay inbox drop`", nil
 	}
 	if sub.State == store.Unmapped {
@@ -495,7 +495,7 @@ func (r *retry) one(ctx context.Context, sub store.Submission) (problem string, 
 		} else {
 			problem = unmapped.Error()
 		}
-		if sub.Reason = problem; r.fetches[sub.Origin] == nil {
+		if sub.Reason = problem; !source.fetches {
 			return "cannot be mapped: " + problem, r.store.Resubmit(ctx, sub)
 		}
 		sub.State = store.Fetching // as it may be that it never was fetched

@@ -121,40 +121,19 @@ func statusCommand() *cobra.Command {
 }
 
 func statuses(ctx context.Context, s *store.Store) ([]connectorStatus, error) {
-	var names []string
-	for _, c := range s.Connectors() {
-		names = append(names, c.Name)
-	}
-	totals, err := s.Totals(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	gates, err := s.Gates(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rests, err := s.Rests(ctx, names)
-	if err != nil {
-		return nil, err
-	}
+	found, err := s.Statuses(ctx)
 	all := []connectorStatus{}
-	for _, name := range names {
-		t, g := totals[name], gates[name]
-		c := connectorStatus{Connector: name, Backlog: t.Backlog, Parked: t.Parked, State: "in step"}
-		switch {
-		case !g.Opens(s.Now()):
-			c.State, c.Reason = string(g.State), g.Reason
-		case t.Backlog > 0 && !rests[name].IsZero():
-			c.State, c.Reason = string(store.GateWaiting), "its limits are used up until "+rests[name].Format(time.RFC3339)
-		case t.Backlog > 0:
-			c.State = "behind"
+	for _, st := range found {
+		c := connectorStatus{Connector: st.Connector, State: st.State, Reason: st.Reason, Backlog: st.Backlog, Parked: st.Parked}
+		if c.Reason == store.LimitsUsedUp {
+			c.Reason += " until " + st.Until.Format(time.RFC3339)
 		}
-		if !t.Oldest.IsZero() {
-			c.Oldest = &t.Oldest
+		if !st.Oldest.IsZero() {
+			c.Oldest = &st.Oldest
 		}
 		all = append(all, c)
 	}
-	return all, nil
+	return all, err
 }
 
 func leadsCommand() *cobra.Command {
@@ -441,7 +420,7 @@ func failedCommand() *cobra.Command {
 				}
 				all := []*parkedGroup{}
 				for _, name := range names {
-					found, err := s.Parked(ctx, name, maxParked)
+					found, err := firstParked(ctx, s, name)
 					if err != nil {
 						return err
 					}
@@ -470,24 +449,38 @@ func failedCommand() *cobra.Command {
 	return cmd
 }
 
+// firstParked are the leads that are parked for a connector, up to maxParked.
+func firstParked(ctx context.Context, s *store.Store, connector string) (found []store.ParkedRecord, err error) {
+	enough := errors.New("enough")
+	err = s.EachParked(ctx, connector, func(page []store.ParkedRecord) error {
+		for _, one := range page {
+			if one.Record.State != store.Parked {
+				continue // changed meanwhile
+			}
+			if found = append(found, one); len(found) == maxParked {
+				return enough
+			}
+		}
+		return nil
+	})
+	if err == enough {
+		err = nil
+	}
+	return found, err
+}
+
 // parkedBy groups parked leads by why they are, most of them first.
-func parkedBy(connector string, found []store.Found) []*parkedGroup {
+func parkedBy(connector string, found []store.ParkedRecord) []*parkedGroup {
 	byReason := map[string]*parkedGroup{}
-	for _, f := range found {
-		for _, st := range f.Standings {
-			if st.Connector != connector {
-				continue
-			}
-			// A lead's own id in a reason is no other reason.
-			reason := strings.ReplaceAll(st.Record.Reason, f.Lead.ID, "ID")
-			r := byReason[reason]
-			if r == nil {
-				r = &parkedGroup{Connector: connector, Reason: reason}
-				byReason[reason] = r
-			}
-			if r.Leads++; len(r.Examples) < parkedExamples {
-				r.Examples = append(r.Examples, f.Lead.ID)
-			}
+	for _, one := range found {
+		reason := one.Reason()
+		r := byReason[reason]
+		if r == nil {
+			r = &parkedGroup{Connector: connector, Reason: reason}
+			byReason[reason] = r
+		}
+		if r.Leads++; len(r.Examples) < parkedExamples {
+			r.Examples = append(r.Examples, one.ID)
 		}
 	}
 	return slices.SortedFunc(maps.Values(byReason), func(a, b *parkedGroup) int {

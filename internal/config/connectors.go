@@ -286,7 +286,7 @@ func (l *loader) open(place string, kind connectors.Kind, raw any, env connector
 		settings, _ = l.expand(below, "", mapping).(map[string]any)
 	}
 	connector, err := kind.Open(settings, env)
-	for _, problem := range each(err) {
+	for _, problem := range connectors.Problems(err) {
 		if strings.HasPrefix(problem.Error(), "fields") {
 			l.report(place, problem) // the mapping is the entry's
 		} else {

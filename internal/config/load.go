@@ -216,7 +216,7 @@ func builtIn(document map[string]any, dataDir string) {
 func (l *loader) decode(place string, raw map[string]any, into any) {
 	err := connectors.Decode(raw, into)
 	l.report(place, err)
-	for _, problem := range each(err) {
+	for _, problem := range connectors.Problems(err) {
 		key, _, _ := strings.Cut(problem.Error(), ": ")
 		l.faulty[place+key] = true
 	}
@@ -224,7 +224,7 @@ func (l *loader) decode(place string, raw map[string]any, into any) {
 
 // report adds the problems that err joins, each below place.
 func (l *loader) report(place string, err error) {
-	for _, problem := range each(err) {
+	for _, problem := range connectors.Problems(err) {
 		text := strings.Join(strings.Fields(problem.Error()), " ")
 		key, _, _ := strings.Cut(text, ": ")
 		if l.faulty[place+key] {
@@ -235,22 +235,6 @@ func (l *loader) report(place string, err error) {
 		}
 		l.problems = append(l.problems, place+text)
 	}
-}
-
-// each returns the errors that err joins.
-func each(err error) []error {
-	if err == nil {
-		return nil
-	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, e := range joined.Unwrap() {
-		all = append(all, each(e)...)
-	}
-	return all
 }
 
 // problem is report for one text.

@@ -9,9 +9,10 @@ import (
 
 // Source is one configured third-party source, open.
 type Source struct {
-	Name   string // unique, as connectors' names are
-	Type   string // its kind's name
-	Source *sources.Source
+	Name    string // unique, as connectors' names are
+	Type    string // its kind's name
+	Fetches bool   // as its kind says
+	Source  *sources.Source
 }
 
 // sourceEntry is one source as the file has it, its settings apart: their kind reads them.
@@ -46,7 +47,7 @@ func (l *loader) sources(raw any, c *Config) {
 		}
 		mapping, _ = l.expand(place+"settings.", "", mapping).(map[string]any)
 		opened, err := kind.Open(mapping, sources.Options{Name: e.Name, Source: e.Source, When: e.When, Fields: e.Fields})
-		for _, problem := range each(err) {
+		for _, problem := range connectors.Problems(err) {
 			if text := problem.Error(); strings.HasPrefix(text, "fields") || strings.HasPrefix(text, "when") {
 				l.report(place, problem) // they are the entry's
 			} else {
@@ -54,7 +55,7 @@ func (l *loader) sources(raw any, c *Config) {
 			}
 		}
 		if err == nil {
-			c.Sources = append(c.Sources, Source{Name: e.Name, Type: kind.Name, Source: opened})
+			c.Sources = append(c.Sources, Source{Name: e.Name, Type: kind.Name, Fetches: kind.Fetches, Source: opened})
 		}
 		return e.Name
 	})

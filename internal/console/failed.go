@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -40,9 +39,9 @@ type failure struct {
 	Listed        []store.ParkedRecord // the latest of them
 }
 
-// reasonOf is why a lead is parked. Its own id in a reason is no other reason.
+// reasonOf is why a lead is parked.
 func reasonOf(one store.ParkedRecord) (fault, reason, key string) {
-	fault, reason = one.Record.Fault, strings.ReplaceAll(one.Record.Reason, one.ID, "ID")
+	fault, reason = one.Record.Fault, one.Reason()
 	sum := sha256.Sum256([]byte(fault + "\x00" + reason))
 	return fault, reason, hex.EncodeToString(sum[:12])
 }

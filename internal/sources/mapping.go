@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
@@ -47,7 +48,7 @@ func newMapping(preset, own []Rule) ([]rule, error) {
 			seen[r.To] = i
 		}
 		compiled.own, compiled.place = true, fmt.Sprintf("fields[%d]", i)
-		for _, problem := range each(err) {
+		for _, problem := range connectors.Problems(err) {
 			problems = append(problems, fmt.Errorf("%s: %w", compiled.place, problem))
 		}
 		all = append(all, compiled)

@@ -98,11 +98,11 @@ func define[S any](k Kind, open func(S) (preset, error)) Kind {
 // unlessFaulty leaves out of the problems that refusal joins those about settings that could not be read at all.
 func unlessFaulty(unread, refusal error) error {
 	faulty := map[string]bool{}
-	for _, problem := range each(unread) {
+	for _, problem := range connectors.Problems(unread) {
 		faulty[strings.TrimSuffix(settingOf(problem), "_file")] = true
 	}
 	var rest []error
-	for _, problem := range each(refusal) {
+	for _, problem := range connectors.Problems(refusal) {
 		if !faulty[settingOf(problem)] {
 			rest = append(rest, problem)
 		}
@@ -113,22 +113,6 @@ func unlessFaulty(unread, refusal error) error {
 func settingOf(problem error) string {
 	key, _, _ := strings.Cut(problem.Error(), ":")
 	return key
-}
-
-// each lists the errors that err joins.
-func each(err error) []error {
-	if err == nil {
-		return nil
-	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, inner := range joined.Unwrap() {
-		all = append(all, each(inner)...)
-	}
-	return all
 }
 
 // Source is one configured source. It may be used by many goroutines at once.

@@ -22,6 +22,23 @@ type Created struct {
 	Err  error
 }
 
+// ByAddress are the places of leads in a batch, those of one address together and in their order. Every lead has one.
+func ByAddress(leads []NewLead) [][]int {
+	groups := make([][]int, 0, len(leads))
+	of := make(map[string]int, len(leads))
+	for n, l := range leads {
+		address := lead.NormalEmail(*l.Patch.Email)
+		group, known := of[address]
+		if !known {
+			group = len(groups)
+			of[address] = group
+			groups = append(groups, nil)
+		}
+		groups[group] = append(groups[group], n)
+	}
+	return groups
+}
+
 // mostInScript bounds how long Redis is busy with one script of a batch.
 const mostInScript = 250
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -16,6 +17,9 @@ type ParkedRecord struct {
 	ID     string
 	Record Record
 }
+
+// Reason is why the lead is parked, the same for all leads that are for the same: its own id is ID there.
+func (p ParkedRecord) Reason() string { return strings.ReplaceAll(p.Record.Reason, p.ID, "ID") }
 
 // LatestParked returns, for each connector, up to limit of the leads that were parked last. It reads as much of each
 // shard: where there are more than limit, and most in few shards, some may be missing that were parked later.

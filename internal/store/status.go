@@ -11,6 +11,9 @@ const (
 	StatusBehind = "behind"
 )
 
+// LimitsUsedUp is the Reason where nothing but the vendor's limits keeps leads back, until Until.
+const LimitsUsedUp = "its limits are used up"
+
 // Status is how a connector is doing as a whole.
 type Status struct {
 	Connector string
@@ -48,7 +51,7 @@ func (s *Store) Statuses(ctx context.Context) ([]Status, error) {
 		case !gate.Opens(now):
 			c.State, c.Reason, c.Since, c.Until = string(gate.State), gate.Reason, gate.Since, gate.Until
 		case c.Backlog > 0 && !rest.IsZero():
-			c.State, c.Reason, c.Until = string(GateWaiting), "its limits are used up", rest
+			c.State, c.Reason, c.Until = string(GateWaiting), LimitsUsedUp, rest
 		case c.Backlog > 0:
 			c.State = StatusBehind
 		}
