@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/redistest"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
@@ -166,8 +167,9 @@ func TestInboxReleaseMakesLeadsOfSpam(t *testing.T) {
 func TestInboxReleaseUnderDedupeChangesTheLeadOfAnAddress(t *testing.T) {
 	d := newInboxDesk(t, "leads: {dedupe: email}\n")
 	d.run(0, "import", d.write("leads.csv", "email,name,phone\na@example.com,A,+44\n"))
-	for i := range 3 { // what was sent last counts
-		d.keep(store.Spam, "form/contact", "too fast", fmt.Sprintf(`{"email":"A@example.com","visits":%d}`, i))
+	for i := range 3 { // what was sent last counts; of one millisecond, chance says which that was
+		id := d.keep(store.Spam, "form/contact", "too fast", fmt.Sprintf(`{"email":"A@example.com","visits":%d}`, i))
+		wait(t, "the next millisecond", func() bool { return d.store.Now().UnixMilli() > lead.IDTime(id).UnixMilli() })
 	}
 	out, _ := d.run(0, "inbox", "release", "--all", "--origin", "form/contact")
 	says(t, out, "3 of 3 are leads now")
