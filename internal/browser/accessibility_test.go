@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/leadrelay/leadrelay/ingest"
+	"github.com/leadrelay/leadrelay/internal/chromium"
 )
 
 // accessible is what an assistive technology is told of a node.
@@ -21,7 +22,7 @@ type accessible struct {
 
 // accessibles are the nodes of a page, in its order.
 func (v *tab) accessibles() (all []accessible) {
-	v.t.Helper()
+	v.T.Helper()
 	text := func(value *accessibility.Value) string {
 		if value == nil {
 			return ""
@@ -32,7 +33,7 @@ func (v *tab) accessibles() (all []accessible) {
 		}
 		return text
 	}
-	for _, node := range call(v, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes {
+	for _, node := range chromium.Call(v.Tab, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes {
 		if node.Ignored {
 			continue
 		}
@@ -47,18 +48,18 @@ func (v *tab) accessibles() (all []accessible) {
 
 // named is the only node of a role with a name.
 func (v *tab) named(role, name string) accessible {
-	v.t.Helper()
+	v.T.Helper()
 	all := v.accessibles()
 	found := slices.DeleteFunc(slices.Clone(all), func(a accessible) bool { return a.role != role || a.name != name })
 	if len(found) != 1 {
-		v.t.Fatalf("%d nodes are a %s named %q, want one, in %+v", len(found), role, name, all)
+		v.T.Fatalf("%d nodes are a %s named %q, want one, in %+v", len(found), role, name, all)
 	}
 	return found[0]
 }
 
 // controlsAreNamed checks that whoever does not see the page can tell its controls.
 func (v *tab) controlsAreNamed() {
-	v.t.Helper()
+	v.T.Helper()
 	controls := 0
 	for _, a := range v.accessibles() {
 		if !slices.Contains([]string{"textbox", "combobox", "listbox", "checkbox", "radio", "button", "link"}, a.role) {
@@ -66,19 +67,19 @@ func (v *tab) controlsAreNamed() {
 		}
 		controls++
 		if strings.TrimSpace(a.name) == "" {
-			v.t.Errorf("a %s has no name", a.role)
+			v.T.Errorf("a %s has no name", a.role)
 		}
 	}
 	if controls == 0 {
-		v.t.Error("the page has no controls")
+		v.T.Error("the page has no controls")
 	}
 }
 
 // press types keys, wherever the focus is.
 func (v *tab) press(keys ...string) {
-	v.t.Helper()
+	v.T.Helper()
 	for _, key := range keys {
-		v.do(chromedp.KeyEvent(key))
+		v.Do(chromedp.KeyEvent(key))
 	}
 }
 
@@ -91,7 +92,7 @@ func TestAKeyboardAloneIsEnoughAndAssistiveTechnologyIsToldAll(t *testing.T) {
 	v.controlsAreNamed()
 	focus := func(want string) {
 		t.Helper()
-		if got := eval[string](v, "document.activeElement.id || document.activeElement.name"); got != want {
+		if got := chromium.Eval[string](v.Tab, "document.activeElement.id || document.activeElement.name"); got != want {
 			t.Errorf("the focus is on %q, want %q", got, want)
 		}
 	}
@@ -101,7 +102,7 @@ func TestAKeyboardAloneIsEnoughAndAssistiveTechnologyIsToldAll(t *testing.T) {
 	focus("send")
 	v.press(kb.Enter)
 	v.said("error")
-	v.picture("errors")
+	v.Picture("errors")
 	focus("email")
 	email := v.named("textbox", "E-mail")
 	if email.properties["invalid"] != "true" || email.properties["required"] != "true" || email.properties["focused"] != "true" ||
@@ -125,7 +126,7 @@ func TestAKeyboardAloneIsEnoughAndAssistiveTechnologyIsToldAll(t *testing.T) {
 	told("Please check the marked fields.")
 
 	v.press(kb.Home)
-	eval[any](v, "document.activeElement.select(); null")
+	chromium.Eval[any](v.Tab, "document.activeElement.select(); null")
 	v.press("jane@example.com", kb.Tab, kb.Tab, "123", kb.Enter) // in a field, Enter sends
 	v.said("success")
 	told("Thank you! Your message has been sent.")
@@ -143,18 +144,18 @@ func TestWhileAFormIsSentItIsBusyAndTheFocusStays(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(chromedp.Focus(chromedp.CSS("#send")))
+	v.Do(chromedp.Focus(chromedp.CSS("#send")))
 	v.press(kb.Enter)
 	if got := v.said("sending"); got != "Sending…" {
 		t.Errorf("said %q", got)
 	}
-	if !eval[bool](v, `document.querySelector("form").getAttribute("aria-busy") == "true" && document.querySelector("#send").disabled`) {
+	if !chromium.Eval[bool](v.Tab, `document.querySelector("form").getAttribute("aria-busy") == "true" && document.querySelector("#send").disabled`) {
 		t.Error("the form is not busy")
 	}
-	v.picture("sending")
+	v.Picture("sending")
 	close(release)
 	v.said("success")
-	if !eval[bool](v, `document.querySelector("form").getAttribute("aria-busy") == "false" && document.activeElement.id == "send"`) {
+	if !chromium.Eval[bool](v.Tab, `document.querySelector("form").getAttribute("aria-busy") == "false" && document.activeElement.id == "send"`) {
 		t.Error("the form is busy, or the focus is lost")
 	}
 	w.one()

@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/leadrelay/leadrelay/ingest"
+	"github.com/leadrelay/leadrelay/internal/chromium"
 )
 
 // faint lists the texts of a page whose contrast is below what WCAG 2.2 asks for, 4.5 to 1
@@ -38,37 +39,37 @@ func TestTheDemoShowsAFormAtWork(t *testing.T) {
 			})
 			v := visitor(t)
 			v.emulate("prefers-color-scheme", look.scheme)
-			v.do(chromedp.EmulateViewport(look.width, look.height))
+			v.Do(chromedp.EmulateViewport(look.width, look.height))
 			v.open(w.front + "/demo")
-			v.picture("form")
+			v.Picture("form")
 			v.controlsAreNamed()
 			check := func() {
 				t.Helper()
-				if got := eval[[]string](v, faint); len(got) != 0 {
+				if got := chromium.Eval[[]string](v.Tab, faint); len(got) != 0 {
 					t.Errorf("hard to read: %q", got)
 				}
-				if eval[bool](v, "document.documentElement.scrollWidth > document.documentElement.clientWidth") {
+				if chromium.Eval[bool](v.Tab, "document.documentElement.scrollWidth > document.documentElement.clientWidth") {
 					t.Error("the page is wider than the window")
 				}
 			}
 			check()
-			if eval[bool](v, "document.querySelector('[name=company_url]').getBoundingClientRect().right > 0") {
+			if chromium.Eval[bool](v.Tab, "document.querySelector('[name=company_url]').getBoundingClientRect().right > 0") {
 				t.Error("the honeypot can be seen")
 			}
 
 			v.fill("name", "Jane Doe", "your-email", "jane@localhost", "phone", "123", "note", "Hello")
-			v.do(chromedp.Click(chromedp.CSS("[name=terms]")), chromedp.Click(chromedp.CSS("form button")))
+			v.Do(chromedp.Click(chromedp.CSS("[name=terms]")), chromedp.Click(chromedp.CSS("form button")))
 			v.said("error")
-			v.picture("error")
+			v.Picture("error")
 			check()
 			v.refill("your-email", "jane@example.com")
-			v.do(chromedp.Click(chromedp.CSS("form button")))
+			v.Do(chromedp.Click(chromedp.CSS("form button")))
 			v.said("success")
 			check()
 			if l := w.one(); l.Name != "Jane Doe" || l.Email != "jane@example.com" || l.Custom["phone"] != "123" || l.Note != "Hello" {
 				t.Errorf("got %+v", l)
 			}
-			for _, text := range v.complaints() {
+			for _, text := range v.Complaints() {
 				if !strings.Contains(text, "422") {
 					t.Errorf("the console says %q", text)
 				}
@@ -83,7 +84,7 @@ func TestWhatTheDemoSaysToPasteWorks(t *testing.T) {
 	w.publish("/thanks", webpage{html: "<!doctype html><h1>Thank you!</h1>"})
 	v := visitor(t)
 	v.open(w.front + "/demo")
-	pasted := eval[[]string](v, "[...document.querySelectorAll('pre')].map((e) => e.textContent)")
+	pasted := chromium.Eval[[]string](v.Tab, "[...document.querySelectorAll('pre')].map((e) => e.textContent)")
 	if len(pasted) != 3 {
 		t.Fatalf("got %q", pasted)
 	}
@@ -93,12 +94,12 @@ func TestWhatTheDemoSaysToPasteWorks(t *testing.T) {
 	v.open(w.site + "/plain")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
 	v.arrive(chromedp.Click(chromedp.CSS("form button")))
-	if got := eval[string](v, "location.href"); got != w.site+"/thanks" {
+	if got := chromium.Eval[string](v.Tab, "location.href"); got != w.site+"/thanks" {
 		t.Errorf("arrived at %s", got)
 	}
 	v.open(w.site + "/script")
 	v.fill("your-name", "John Doe", "your-email", "john@example.com")
-	v.do(chromedp.Click(chromedp.CSS("form button")))
+	v.Do(chromedp.Click(chromedp.CSS("form button")))
 	v.said("success")
 	if found := w.leads(); len(found) != 2 {
 		t.Errorf("leads %+v, want two", found)
@@ -112,7 +113,7 @@ func TestTheDemoWithoutTheScriptGoesToTheFormsPages(t *testing.T) {
 	v.open(w.front + "/demo")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
 	v.arrive(chromedp.Click(chromedp.CSS("form button")))
-	if got := eval[string](v, "location.href"); got != w.site+"/thanks" {
+	if got := chromium.Eval[string](v.Tab, "location.href"); got != w.site+"/thanks" {
 		t.Errorf("arrived at %s", got)
 	}
 	w.one()
@@ -125,7 +126,7 @@ func TestTheDemoWithoutFormsSaysHowToAddOne(t *testing.T) {
 	if got := v.text("main"); !strings.Contains(got, "forms:") || !strings.Contains(got, "origins:") {
 		t.Errorf("says %q", got)
 	}
-	if got := v.complaints(); len(got) != 0 {
+	if got := v.Complaints(); len(got) != 0 {
 		t.Errorf("the console says %q", got)
 	}
 }

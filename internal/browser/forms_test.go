@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/leadrelay/leadrelay/ingest"
+	"github.com/leadrelay/leadrelay/internal/chromium"
 	"github.com/leadrelay/leadrelay/internal/redistest"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
@@ -27,8 +28,8 @@ var (
 
 // said waits until the visitor is told a state of the form.
 func (v *tab) said(state string) string {
-	v.t.Helper()
-	v.until("document.querySelector('[role=status][data-state=" + state + "]')")
+	v.T.Helper()
+	v.Until("document.querySelector('[role=status][data-state=" + state + "]')")
 	return v.text(status)
 }
 
@@ -43,9 +44,9 @@ func TestWithoutTheScriptAFormBringsItsLeadAndThePageOfThanks(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com", "note", "Hello,\nworld")
-	v.picture("filled")
+	v.Picture("filled")
 	v.arrive(send)
-	if got := eval[string](v, "location.href"); got != w.site+"/thanks" {
+	if got := chromium.Eval[string](v.Tab, "location.href"); got != w.site+"/thanks" {
 		t.Errorf("arrived at %s", got)
 	}
 	l := w.one()
@@ -61,7 +62,7 @@ func TestWithoutTheScriptAnErrorGoesToItsPage(t *testing.T) {
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@localhost") // well-formed to the browser
 	v.arrive(send)
-	got, err := url.Parse(eval[string](v, "location.href"))
+	got, err := url.Parse(chromium.Eval[string](v.Tab, "location.href"))
 	if err != nil || got.Path != "/contact" || got.Query().Get("error") != "validation_failed" || got.Query().Get("fields") != "your-email" {
 		t.Errorf("arrived at %v", got)
 	}
@@ -77,8 +78,8 @@ func TestWithoutRedirectsAFormHasPagesOfOurs(t *testing.T) {
 	if response := v.arrive(send); response.Status != http.StatusUnprocessableEntity {
 		t.Errorf("got %d", response.Status)
 	}
-	v.picture("error")
-	if v.text("h1") == "" || eval[string](v, "document.documentElement.lang") != "en" {
+	v.Picture("error")
+	if v.text("h1") == "" || chromium.Eval[string](v.Tab, "document.documentElement.lang") != "en" {
 		t.Error("the page of the error has no heading or language")
 	}
 	w.none()
@@ -110,14 +111,14 @@ func TestWithTheScriptAVisitorStaysAndTheLeadKnowsWhereTheVisitBegan(t *testing.
 		t.Error("a token was fetched before anybody touched the form")
 	}
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(send)
+	v.Do(send)
 	if got := v.said("success"); got != "Thank you! Your message has been sent." {
 		t.Errorf("said %q", got)
 	}
-	if got := eval[string](v, "location.href"); got != w.site+"/contact?step=2" {
+	if got := chromium.Eval[string](v.Tab, "location.href"); got != w.site+"/contact?step=2" {
 		t.Errorf("the visitor is at %s", got)
 	}
-	if got := eval[string](v, "document.querySelector('#email').value"); got != "" {
+	if got := chromium.Eval[string](v.Tab, "document.querySelector('#email').value"); got != "" {
 		t.Errorf("the form still has %q", got)
 	}
 	l := w.one()
@@ -132,7 +133,7 @@ func TestWithTheScriptAVisitorStaysAndTheLeadKnowsWhereTheVisitBegan(t *testing.
 	if n := w.tokensAsked(); n != 1 {
 		t.Errorf("%d tokens were fetched", n)
 	}
-	if got := v.complaints(); len(got) != 0 {
+	if got := v.Complaints(); len(got) != 0 {
 		t.Errorf("the console says %q", got)
 	}
 }
@@ -144,7 +145,7 @@ func TestAFieldOfTheFormGoesBeforeWhatTheScriptKnows(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact?utm_source=news&utm_medium=mail")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(send)
+	v.Do(send)
 	v.said("success")
 	l := w.one()
 	for name, want := range map[string]any{"utm_source": "news", "utm_medium": "fixed", "referrer": nil} {
@@ -161,35 +162,35 @@ func TestErrorsStandAtTheirFieldsUntilTheseChange(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@localhost")
-	v.do(send)
+	v.Do(send)
 	if got := v.said("error"); got != "Please check the marked fields." {
 		t.Errorf("said %q", got)
 	}
-	v.picture("errors")
+	v.Picture("errors")
 	described := `((id) => document.querySelector(id).getAttribute("aria-describedby").split(" ").map((i) => document.getElementById(i).textContent).join("|"))`
-	if got := eval[string](v, described+`("#email")`); !strings.HasPrefix(got, "We answer there.|is not") || !strings.Contains(got, "e-mail") {
+	if got := chromium.Eval[string](v.Tab, described+`("#email")`); !strings.HasPrefix(got, "We answer there.|is not") || !strings.Contains(got, "e-mail") {
 		t.Errorf("the e-mail field is described by %q", got)
 	}
-	if got := eval[int](v, `document.querySelectorAll("[name=phone][aria-invalid=true][aria-describedby]").length`); got != 2 {
+	if got := chromium.Eval[int](v.Tab, `document.querySelectorAll("[name=phone][aria-invalid=true][aria-describedby]").length`); got != 2 {
 		t.Errorf("%d of the radio buttons are marked", got)
 	}
-	if got := eval[string](v, `document.activeElement.id`); got != "email" {
+	if got := chromium.Eval[string](v.Tab, `document.activeElement.id`); got != "email" {
 		t.Errorf("the focus is on %q, want the first field in error", got)
 	}
-	if got := eval[string](v, `document.querySelector("#name").outerHTML`); strings.Contains(got, "aria-") {
+	if got := chromium.Eval[string](v.Tab, `document.querySelector("#name").outerHTML`); strings.Contains(got, "aria-") {
 		t.Errorf("the field without an error is %s", got)
 	}
 	w.none()
 
 	v.refill("your-email", "jane@example.com")
-	if got := eval[string](v, `document.querySelector("#email").outerHTML`); strings.Contains(got, "aria-invalid") || !strings.Contains(got, `aria-describedby="hint"`) {
+	if got := chromium.Eval[string](v.Tab, `document.querySelector("#email").outerHTML`); strings.Contains(got, "aria-invalid") || !strings.Contains(got, `aria-describedby="hint"`) {
 		t.Errorf("after it was changed the field is %s", got)
 	}
-	v.do(chromedp.Click(chromedp.CSS("[value=work]")))
-	if got := eval[int](v, `document.querySelectorAll("[aria-invalid], [data-leadrelay-error]").length`); got != 0 {
+	v.Do(chromedp.Click(chromedp.CSS("[value=work]")))
+	if got := chromium.Eval[int](v.Tab, `document.querySelectorAll("[aria-invalid], [data-leadrelay-error]").length`); got != 0 {
 		t.Errorf("%d marks are left", got)
 	}
-	v.do(send)
+	v.Do(send)
 	v.said("success")
 	if l := w.one(); l.Email != "jane@example.com" || l.Custom["phone"] != "work" {
 		t.Errorf("got %+v", l)
@@ -207,7 +208,7 @@ func TestWithJavaScriptOffTheFormStillWorks(t *testing.T) {
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
 	v.arrive(send)
-	if got := eval[string](v, "location.href"); got != w.site+"/thanks" {
+	if got := chromium.Eval[string](v.Tab, "location.href"); got != w.site+"/thanks" {
 		t.Errorf("arrived at %s", got)
 	}
 	if l := w.one(); l.Email != "jane@example.com" || l.Custom["landing_page"] != nil {
@@ -222,7 +223,7 @@ func TestWhenTheScriptDoesNotLoadTheFormStillWorks(t *testing.T) {
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
 	v.arrive(send)
-	if got := eval[string](v, "location.href"); got != w.site+"/thanks" {
+	if got := chromium.Eval[string](v.Tab, "location.href"); got != w.site+"/thanks" {
 		t.Errorf("arrived at %s", got)
 	}
 	w.one()
@@ -236,28 +237,28 @@ func TestOfflineAndBackIsOneLead(t *testing.T) {
 	v.open(w.site + "/contact")
 	v.offline(true)
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(send)
+	v.Do(send)
 	if got := v.said("waiting"); !strings.Contains(got, "no connection") {
 		t.Errorf("said %q", got)
 	}
-	v.picture("offline")
+	v.Picture("offline")
 	leaves := "dispatchEvent(new Event('beforeunload', {cancelable: true}))"
-	if eval[bool](v, leaves) {
+	if chromium.Eval[bool](v.Tab, leaves) {
 		t.Error("the page may be left without a question")
 	}
-	if got := eval[string](v, "document.querySelector('#email').value"); got != "jane@example.com" {
+	if got := chromium.Eval[string](v.Tab, "document.querySelector('#email').value"); got != "jane@example.com" {
 		t.Errorf("the form has %q", got)
 	}
 	// The visitor goes on, and is connected again in the middle of a sentence: the clock stands still, so that it is one.
-	eval[any](v, "window.now = Date.now; { const at = Date.now(); Date.now = () => at; } null")
+	chromium.Eval[any](v.Tab, "window.now = Date.now; { const at = Date.now(); Date.now = () => at; } null")
 	v.fill("note", "and one ")
 	v.offline(false)
-	v.until("navigator.onLine")
+	v.Until("navigator.onLine")
 	v.fill("note", "thing more")
 	w.none()
-	eval[any](v, "Date.now = window.now; null")
+	chromium.Eval[any](v.Tab, "Date.now = window.now; null")
 	v.said("success")
-	if !eval[bool](v, leaves) {
+	if !chromium.Eval[bool](v.Tab, leaves) {
 		t.Error("the page asks whether it may be left when all is sent")
 	}
 	if l := w.one(); l.Note != "and one thing more" {
@@ -278,7 +279,7 @@ func TestAnAnswerThatIsLostMakesNoSecondLead(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(send)
+	v.Do(send)
 	v.said("waiting")
 	v.said("success")
 	w.one()
@@ -293,12 +294,12 @@ func TestAServerThatHasNoTimeIsAskedAgain(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(send)
+	v.Do(send)
 	if got := v.said("success"); got != "Well done." {
 		t.Errorf("said %q, want the text of the form", got)
 	}
 	v.fill("your-name", "John Doe", "your-email", "john@example.com")
-	v.do(send)
+	v.Do(send)
 	if got := v.said("waiting"); !strings.Contains(got, "Trying again") {
 		t.Errorf("said %q", got)
 	}
@@ -323,7 +324,7 @@ func TestWhoLeavesThePageHasSentTheForm(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(send)
+	v.Do(send)
 	v.wait(asked)
 	// What else the page asks for ends with it.
 	began, ended := make(chan struct{}), make(chan struct{})
@@ -333,9 +334,9 @@ func TestWhoLeavesThePageHasSentTheForm(t *testing.T) {
 		close(ended)
 	}))
 	defer other.Close()
-	eval[any](v, "fetch("+quote(other.URL)+", {mode: 'no-cors'}); null")
+	chromium.Eval[any](v.Tab, "fetch("+chromium.Quote(other.URL)+", {mode: 'no-cors'}); null")
 	v.wait(began)
-	call(v, page.Close, cdp.Empty{})
+	chromium.Call(v.Tab, page.Close, cdp.Empty{})
 	v.wait(ended)
 	close(release)
 	if !redistest.Within(patience/2, func() bool { return len(w.leads()) == 1 }) {
@@ -351,12 +352,12 @@ func TestADoubleClickIsOneLead(t *testing.T) {
 		v := visitor(t)
 		v.open(w.site + "/contact")
 		v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-		v.do(twice)
+		v.Do(twice)
 		v.said("success")
 		w.one()
 		v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-		eval[any](v, "document.querySelector('form').requestSubmit(); document.querySelector('form').requestSubmit(); null")
-		v.until("document.querySelector('#email').value == ''")
+		chromium.Eval[any](v.Tab, "document.querySelector('form').requestSubmit(); document.querySelector('form').requestSubmit(); null")
+		v.Until("document.querySelector('#email').value == ''")
 		if found := w.leads(); len(found) != 2 {
 			t.Errorf("leads %+v, want two: the visitor wrote twice", found)
 		}
@@ -370,8 +371,8 @@ func TestADoubleClickIsOneLead(t *testing.T) {
 		v := visitor(t)
 		v.open(w.site + "/contact")
 		v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-		v.do(twice)
-		v.until("location.pathname == '/thanks'")
+		v.Do(twice)
+		v.Until("location.pathname == '/thanks'")
 		w.one()
 	})
 }
@@ -384,11 +385,11 @@ func TestAPageOfAnotherOriginIsRefused(t *testing.T) {
 		v := visitor(t)
 		v.open(w.site + "/contact")
 		v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-		v.do(send)
+		v.Do(send)
 		if got := v.said("error"); got != "That could not be sent. Please try again later." {
 			t.Errorf("said %q", got)
 		}
-		if got := eval[string](v, "document.querySelector('#email').value"); got != "jane@example.com" {
+		if got := chromium.Eval[string](v.Tab, "document.querySelector('#email').value"); got != "jane@example.com" {
 			t.Errorf("the form has %q, want what was entered", got)
 		}
 		w.none()
@@ -412,8 +413,8 @@ func TestWhoFillsInTheHoneypotIsThankedAndKeptAside(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	eval[any](v, "document.querySelector('[name=company_url]').value = 'https://spam.example'; null")
-	v.do(send)
+	chromium.Eval[any](v.Tab, "document.querySelector('[name=company_url]').value = 'https://spam.example'; null")
+	v.Do(send)
 	v.said("success")
 	w.none()
 	kept, _, err := w.store.Submissions(context.Background(), store.SubmissionQuery{Limit: 10})
@@ -437,13 +438,13 @@ func TestAStrictContentSecurityPolicyIsKept(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(send)
+	v.Do(send)
 	v.said("error")
 	v.fill("phone", "123")
-	v.do(send)
+	v.Do(send)
 	v.said("success")
 	w.one()
-	got := slices.DeleteFunc(v.complaints(), func(text string) bool { return strings.Contains(text, "422") })
+	got := slices.DeleteFunc(v.Complaints(), func(text string) bool { return strings.Contains(text, "422") })
 	if len(got) != 0 {
 		t.Errorf("the console says %q", got)
 	}
@@ -459,12 +460,12 @@ func TestAFormOfAnyShapeIsSent(t *testing.T) {
 <p data-leadrelay-message="contact"></p>`})
 	v := visitor(t)
 	v.open(w.site + "/contact")
-	eval[any](v, `document.querySelector("#late").innerHTML = '<form data-leadrelay method="post">' +
+	chromium.Eval[any](v.Tab, `document.querySelector("#late").innerHTML = '<form data-leadrelay method="post">' +
 		'<input name="your-email" type="email" required><input name="submit"><input name="reset"><input name="action"><input name="form">' +
 		'<select name="topics" multiple><option selected>a<option selected>b</select>' +
 		'<input type="file" name="cv"><button id="send" name="way" value="fast">Senden</button></form>'; null`)
 	v.fill("your-email", "jane@example.com", "action", "call")
-	v.do(send)
+	v.Do(send)
 	if got := v.said("success"); got != "Vielen Dank! Ihre Nachricht ist angekommen." {
 		t.Errorf("said %q", got)
 	}
@@ -476,7 +477,7 @@ func TestAFormOfAnyShapeIsSent(t *testing.T) {
 	if seen := w.seen(); len(seen) != 1 {
 		t.Errorf("posts %+v, want one", seen)
 	}
-	if got := eval[int](v, `document.querySelectorAll("[role=status]").length`); got != 1 {
+	if got := chromium.Eval[int](v.Tab, `document.querySelectorAll("[role=status]").length`); got != 1 {
 		t.Errorf("%d places for messages", got)
 	}
 }
@@ -487,7 +488,7 @@ func TestFilesAreRefusedBeforeTheyAreSent(t *testing.T) {
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
-	v.do(chromedp.SetUploadFiles(chromedp.CSS("#cv"), []string{"doc.go"}), send)
+	v.Do(chromedp.SetUploadFiles(chromedp.CSS("#cv"), []string{"doc.go"}), send)
 	v.said("error")
 	if got := v.text("[data-leadrelay-error]"); got != "Files cannot be sent with this form." {
 		t.Errorf("said %q", got)
@@ -507,15 +508,15 @@ addEventListener('leadrelay:success', (e) => { e.preventDefault(); document.quer
 	v := visitor(t)
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@localhost")
-	v.do(send)
-	v.until(`document.querySelector("output").textContent == "422your-email"`)
-	if got := eval[int](v, `document.querySelectorAll("[aria-invalid]").length`); got != 0 {
+	v.Do(send)
+	v.Until(`document.querySelector("output").textContent == "422your-email"`)
+	if got := chromium.Eval[int](v.Tab, `document.querySelectorAll("[aria-invalid]").length`); got != 0 {
 		t.Errorf("%d fields are marked", got)
 	}
 	v.refill("your-email", "jane@example.com")
-	v.do(send)
-	v.until(`document.querySelector("output").textContent == "done"`)
-	if got := eval[string](v, "document.querySelector('#email').value"); got == "" {
+	v.Do(send)
+	v.Until(`document.querySelector("output").textContent == "done"`)
+	if got := chromium.Eval[string](v.Tab, "document.querySelector('#email').value"); got == "" {
 		t.Error("the form was reset")
 	}
 	w.one()
@@ -529,7 +530,7 @@ func TestAfterSuccessTheScriptGoesWhereTheFormSays(t *testing.T) {
 	v.open(w.site + "/contact")
 	v.fill("your-name", "Jane Doe", "your-email", "jane@example.com")
 	v.arrive(send)
-	if got := eval[string](v, "location.href"); got != w.site+"/done" {
+	if got := chromium.Eval[string](v.Tab, "location.href"); got != w.site+"/done" {
 		t.Errorf("arrived at %s", got)
 	}
 	w.one()

@@ -1,26 +1,19 @@
 package console_test
 
 import (
-	"cmp"
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/leadrelay/leadrelay/internal/chromium"
 	"github.com/leadrelay/leadrelay/internal/console"
 	"github.com/leadrelay/leadrelay/internal/redistest"
 	"github.com/leadrelay/leadrelay/internal/store"
@@ -29,19 +22,9 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 2 * time.Minute
 
-// chromium is the browser of all tests; each has a profile of its own in it.
-var chromium struct {
-	once sync.Once
-	ctx  context.Context
-	stop func()
-	err  error
-}
-
 func TestMain(m *testing.M) {
 	code := redistest.Main(m)
-	if chromium.stop != nil {
-		chromium.stop()
-	}
+	chromium.Stop()
 	os.Exit(code)
 }
 
@@ -54,180 +37,68 @@ func missing(t *testing.T, what string) {
 	t.Skip("needs ", what)
 }
 
-func program() string {
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	return ""
-}
-
-func startChromium() {
-	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(program()),
-		chromedp.NoSandbox, // as root there is none; the pages are ours
-		chromedp.DisableGPU,
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("lang", "en"),
-	)...)
-	ctx, stop := chromedp.NewContext(allocator)
-	chromium.ctx = ctx
-	chromium.stop = func() { stop(); stopAllocator() }
-	chromium.err = chromedp.Do(ctx)
-}
-
 // tab is a page of an operator's real browser.
 type tab struct {
-	t   *testing.T
-	w   *world
-	ctx context.Context
-
-	mu       sync.Mutex
-	problems []string // what the page's console complained of
+	*chromium.Tab
+	w *world
 }
 
 func (w *world) tab(t *testing.T) *tab {
 	t.Helper()
-	if program() == "" {
-		missing(t, "a real browser: apt-get install chromium")
-	}
-	if chromium.once.Do(startChromium); chromium.err != nil {
-		t.Fatal(chromium.err)
-	}
-	ctx, cancel := context.WithTimeout(chromium.ctx, patience)
-	ctx, closeTab := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
-	v := &tab{t: t, w: w, ctx: ctx}
-	t.Cleanup(func() { v.picture("end"); closeTab(); cancel() })
+	v := &tab{chromium.Open(t, "console", patience), w}
 	v.look("light", 1280, 900)
-	err := chromedp.Listen(ctx, func(event any) {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		switch e := event.(type) {
-		case *cdplog.EventEntryAdded:
-			if e.Entry.Level == cdplog.EntryLevelError {
-				v.problems = append(v.problems, e.Entry.Text)
-			}
-		case *runtime.EventExceptionThrown:
-			v.problems = append(v.problems, cmp.Or(e.ExceptionDetails.Exception.Description, e.ExceptionDetails.Text))
-		}
-	})
-	if err == nil {
-		_, err = chromedp.Call(ctx, cdplog.Enable, cdp.Empty{})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 	return v
 }
 
-func (v *tab) do(actions ...chromedp.Action[chromedp.Void]) {
-	v.t.Helper()
-	if err := chromedp.Do(v.ctx, actions...); err != nil {
-		v.t.Fatal(err)
-	}
-}
-
-func eval[T any](v *tab, expression string) T {
-	v.t.Helper()
-	value, err := chromedp.Run(v.ctx, chromedp.EvaluateAsDevTools[T](expression))
-	if err != nil {
-		v.t.Fatalf("%s: %v", expression, err)
-	}
-	return value
-}
-
-func quote(text string) string {
-	quoted, _ := json.Marshal(text)
-	return string(quoted)
-}
-
-func (v *tab) open(path string) { v.t.Helper(); v.do(chromedp.Navigate(v.w.url + path)) }
-
-// until waits for an expression to be true in the page that is there, and in those that follow it.
-func (v *tab) until(expression string) {
-	v.t.Helper()
-	var err error
-	came := redistest.Within(patience/2, func() (ok bool) {
-		ok, err = chromedp.Run(v.ctx, chromedp.EvaluateAsDevTools[bool]("Boolean("+expression+")"))
-		return ok
-	})
-	if !came {
-		v.picture("never")
-		v.t.Fatalf("never true: %s (%v)", expression, err)
-	}
-}
+func (v *tab) open(path string) { v.T.Helper(); v.Do(chromedp.Navigate(v.w.url + path)) }
 
 // reads waits for words in an element.
 func (v *tab) reads(css, words string) {
-	v.t.Helper()
-	v.until(fmt.Sprintf("document.querySelector(%s)?.innerText.includes(%s)", quote(css), quote(words)))
+	v.T.Helper()
+	v.Until(fmt.Sprintf("document.querySelector(%s)?.innerText.includes(%s)", chromium.Quote(css), chromium.Quote(words)))
 }
 
 // click presses what is there, and answers once another page is.
 func (v *tab) click(css string) {
-	v.t.Helper()
-	if _, err := chromedp.RunResponse(v.ctx, chromedp.Click(chromedp.CSS(css))); err != nil {
-		v.t.Fatalf("%s: %v", css, err)
+	v.T.Helper()
+	if _, err := chromedp.RunResponse(v.Ctx, chromedp.Click(chromedp.CSS(css))); err != nil {
+		v.T.Fatalf("%s: %v", css, err)
 	}
 }
 
 // press types keys, wherever the focus is.
 func (v *tab) press(keys ...string) {
-	v.t.Helper()
+	v.T.Helper()
 	for _, key := range keys {
-		v.do(chromedp.KeyEvent(key))
+		v.Do(chromedp.KeyEvent(key))
 	}
 }
 
 func (v *tab) look(scheme string, width, height int64) {
-	v.t.Helper()
-	_, err := chromedp.Call(v.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+	v.T.Helper()
+	_, err := chromedp.Call(v.Ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 	})
 	if err != nil {
-		v.t.Fatal(err)
+		v.T.Fatal(err)
 	}
-	v.do(chromedp.EmulateViewport(width, height))
+	v.Do(chromedp.EmulateViewport(width, height))
 }
 
 // login signs in by the form.
 func (v *tab) login() {
-	v.t.Helper()
+	v.T.Helper()
 	v.open("/console")
-	v.do(chromedp.SendKeys(chromedp.CSS("#name"), "olga"), chromedp.SendKeys(chromedp.CSS("#password"), password))
+	v.Do(chromedp.SendKeys(chromedp.CSS("#name"), "olga"), chromedp.SendKeys(chromedp.CSS("#password"), password))
 	v.click("form button")
 	v.reads("h1", "Overview")
 }
 
 // quiet checks that the page's console said nothing.
 func (v *tab) quiet() {
-	v.t.Helper()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.problems) > 0 {
-		v.t.Errorf("the page complains: %q", v.problems)
-	}
-}
-
-func (v *tab) picture(name string) {
-	dir := os.Getenv("SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	png, err := chromedp.Run(v.ctx, func(ctx context.Context, t *chromedp.Target) ([]byte, error) {
-		full := true
-		shot, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: &full})
-		return shot.Data, err
-	})
-	if err == nil {
-		err = os.MkdirAll(dir, 0o755)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "console-"+strings.ReplaceAll(v.t.Name(), "/", "-")+"-"+name+".png"), png, 0o644)
-	}
-	if err != nil {
-		v.t.Log("no screenshot: ", err)
+	v.T.Helper()
+	if said := v.Complaints(); len(said) > 0 {
+		v.T.Errorf("the page complains: %q", said)
 	}
 }
 
@@ -243,16 +114,16 @@ var axe = sync.OnceValue(func() string {
 
 // accessible checks a page by axe-core, and that it is no wider than the window.
 func (v *tab) accessible(name string) {
-	v.t.Helper()
-	eval[any](v, axe()+"; window.leadrelayFaults = undefined; axe.run().then((r) => { window.leadrelayFaults = r.violations"+
+	v.T.Helper()
+	chromium.Eval[any](v.Tab, axe()+"; window.leadrelayFaults = undefined; axe.run().then((r) => { window.leadrelayFaults = r.violations"+
 		".filter((v) => v.impact === 'serious' || v.impact === 'critical')"+
 		".map((v) => v.id + ': ' + v.nodes.map((n) => n.html.slice(0, 120) + ' ' + n.failureSummary).join(' | ')); }); null")
-	v.until("window.leadrelayFaults")
-	for _, fault := range eval[[]string](v, "window.leadrelayFaults") {
-		v.t.Errorf("%s: %s", name, fault)
+	v.Until("window.leadrelayFaults")
+	for _, fault := range chromium.Eval[[]string](v.Tab, "window.leadrelayFaults") {
+		v.T.Errorf("%s: %s", name, fault)
 	}
-	if eval[bool](v, "document.documentElement.scrollWidth > document.documentElement.clientWidth") {
-		v.t.Errorf("%s is wider than the window", name)
+	if chromium.Eval[bool](v.Tab, "document.documentElement.scrollWidth > document.documentElement.clientWidth") {
+		v.T.Errorf("%s is wider than the window", name)
 	}
 }
 
@@ -318,18 +189,16 @@ func TestEveryPageIsAccessibleInEveryLook(t *testing.T) {
 			v := w.tab(t)
 			v.look(look.scheme, look.width, look.height)
 			v.open("/console/login")
-			v.picture("login")
+			v.Picture("login")
 			v.accessible("login")
-			v.do(chromedp.SendKeys(chromedp.CSS("#name"), "olga"), chromedp.SendKeys(chromedp.CSS("#password"), "wrong"))
+			v.Do(chromedp.SendKeys(chromedp.CSS("#name"), "olga"), chromedp.SendKeys(chromedp.CSS("#password"), "wrong"))
 			v.click("form button")
 			v.reads("[role=alert]", "wrong")
-			v.picture("login-wrong")
+			v.Picture("login-wrong")
 			v.accessible("login, refused")
-			v.mu.Lock()
-			v.problems = nil // of a refused login the browser itself tells
-			v.mu.Unlock()
+			v.Forgive() // of a refused login the browser itself tells
 			v.login()
-			v.until("document.querySelector('.live.on')")
+			v.Until("document.querySelector('.live.on')")
 			for _, p := range []struct{ name, path string }{
 				{"overview", "/console"}, {"leads", "/console/leads"}, {"lead", "/console/leads/" + leadID}, {"delete", "/console/leads/" + leadID + "/delete"},
 				{"failed", "/console/failed"}, {"inbox", "/console/inbox"}, {"submission", "/console/inbox/" + spamID}, {"audit", "/console/audit"},
@@ -337,14 +206,14 @@ func TestEveryPageIsAccessibleInEveryLook(t *testing.T) {
 			} {
 				v.open(p.path)
 				if p.name == "failed" {
-					eval[any](v, "document.querySelector('details').open = true; null")
+					chromium.Eval[any](v.Tab, "document.querySelector('details').open = true; null")
 				}
-				v.picture(p.name)
+				v.Picture(p.name)
 				v.accessible(p.name)
 			}
 			v.quiet()
 			v.open("/console/nothing")
-			v.picture("nothing")
+			v.Picture("nothing")
 			v.accessible("nothing")
 		})
 	}
@@ -359,7 +228,7 @@ func TestEmptyPagesAreAccessible(t *testing.T) {
 	v.login()
 	for _, path := range readable {
 		v.open(path)
-		v.picture("empty" + strings.ReplaceAll(path, "/", "-"))
+		v.Picture("empty" + strings.ReplaceAll(path, "/", "-"))
 		v.accessible(path)
 	}
 	v.quiet()
@@ -378,25 +247,25 @@ func TestAnOperatorAtWork(t *testing.T) {
 	if gates, err := w.store.Gates(t.Context()); err != nil || gates["hubspot"].State != store.GatePaused {
 		t.Errorf("gates %+v, %v", gates, err)
 	}
-	v.picture("paused")
+	v.Picture("paused")
 	v.click("[aria-label='Resume hubspot']")
 	v.reads(".flash", "hubspot is resumed.")
 	v.reads(card("hubspot")+".state", "in step")
 
 	// Search, and push again.
 	v.click("nav a[href='/console/leads']")
-	v.do(chromedp.SendKeys(chromedp.CSS("#q"), "Person.Number22@example.com"))
+	v.Do(chromedp.SendKeys(chromedp.CSS("#q"), "Person.Number22@example.com"))
 	v.press(kb.Enter)
 	v.reads(".id", leadID)
-	if at := eval[string](v, "location.href"); strings.Contains(at, "example.com") {
+	if at := chromium.Eval[string](v.Tab, "location.href"); strings.Contains(at, "example.com") {
 		t.Errorf("the address stands in %s", at)
 	}
 	v.reads(card("mailchimp")+".state", "failed")
 	v.click("[aria-label='Push again to mailchimp']")
 	v.reads(".flash", "The lead will be pushed to mailchimp again.")
 	v.reads(card("mailchimp")+".state", "on its way")
-	v.picture("pushed")
-	if href := eval[string](v, "document.querySelector("+quote(card("hubspot")+"a")+").href"); !strings.HasPrefix(href, "https://hubspot.example.com/contacts/remote-") {
+	v.Picture("pushed")
+	if href := chromium.Eval[string](v.Tab, "document.querySelector("+chromium.Quote(card("hubspot")+"a")+").href"); !strings.HasPrefix(href, "https://hubspot.example.com/contacts/remote-") {
 		t.Errorf("the record is at %s", href)
 	}
 
@@ -421,7 +290,7 @@ func TestAnOperatorAtWork(t *testing.T) {
 
 	v.click("nav a[href='/console/audit']")
 	v.reads("tbody", "deleted the lead")
-	v.picture("audit")
+	v.Picture("audit")
 	v.quiet()
 	v.click(".who button")
 	v.reads(".flash", "You are signed out.")
@@ -433,32 +302,32 @@ func TestTheOverviewFollowsWhatHappens(t *testing.T) {
 	w := newWorld(t, nil)
 	v := w.tab(t)
 	v.login()
-	v.until("document.querySelector('.live.on')")
+	v.Until("document.querySelector('.live.on')")
 	field := func(connector, name string) string {
 		return "[data-connector=" + connector + "] [data-field=" + name + "]"
 	}
 	v.reads(field("crm", "state"), "in step")
-	eval[any](v, "window.same = true; null")
+	chromium.Eval[any](v.Tab, "window.same = true; null")
 	w.add("Jane Doe", "jane@example.com", "website", nil)
 	v.reads(field("crm", "state"), "behind")
 	v.reads(field("crm", "backlog"), "1")
 	v.reads("[data-changes]", "crm is behind")
 	w.work("newsletter", parked("400"))
 	v.reads(field("newsletter", "parked"), "1")
-	v.until("!document.querySelector('[data-badge=failed]').hidden")
+	v.Until("!document.querySelector('[data-badge=failed]').hidden")
 	if err := w.store.SetGate(t.Context(), "crm", store.Gate{State: store.GateDown, Reason: "connection refused", Since: w.store.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	v.reads(field("crm", "why"), "connection refused")
-	v.until(`!document.querySelector("[aria-label='Try now crm']").closest("form").hidden`)
-	if !eval[bool](v, "window.same") {
+	v.Until(`!document.querySelector("[aria-label='Try now crm']").closest("form").hidden`)
+	if !chromium.Eval[bool](v.Tab, "window.same") {
 		t.Error("the page was loaded again")
 	}
 	if err := w.store.SetGate(t.Context(), "crm", store.Gate{State: store.GatePaused, Since: w.store.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	v.until(`document.querySelector("[aria-label='Pause crm']").closest("form").hidden && document.querySelector("[aria-label='Resume crm']")`)
-	v.picture("live")
+	v.Until(`document.querySelector("[aria-label='Pause crm']").closest("form").hidden && document.querySelector("[aria-label='Resume crm']")`)
+	v.Picture("live")
 	// A connector that is new is shown, too.
 	w.store.SetConnectors([]store.Connector{{Name: "crm"}, {Name: "newsletter"}, {Name: "sheet"}})
 	v.reads(field("sheet", "state"), "in step")
@@ -466,12 +335,12 @@ func TestTheOverviewFollowsWhatHappens(t *testing.T) {
 	w.redis.Client.Del(t.Context(), "lr:gates")
 	w.redis.Client.Set(t.Context(), "lr:gates", "no hash", 0)
 	v.reads("[data-problem]", "Redis does not answer")
-	v.picture("trouble")
+	v.Picture("trouble")
 	w.redis.Client.Del(t.Context(), "lr:gates")
-	v.until("document.querySelector('[data-problem]').hidden")
+	v.Until("document.querySelector('[data-problem]').hidden")
 	w.console.Close()
-	v.until("!document.querySelector('[data-problem]').hidden")
-	v.picture("lost")
+	v.Until("!document.querySelector('[data-problem]').hidden")
+	v.Picture("lost")
 }
 
 func TestAKeyboardAloneIsEnough(t *testing.T) {
@@ -481,21 +350,21 @@ func TestAKeyboardAloneIsEnough(t *testing.T) {
 	v.press("olga", kb.Tab, password, kb.Enter) // the name has the focus
 	v.reads("h1", "Overview")
 	v.press(kb.Tab)
-	if got := eval[string](v, "document.activeElement.className"); got != "skip" {
+	if got := chromium.Eval[string](v.Tab, "document.activeElement.className"); got != "skip" {
 		t.Errorf("first comes %q", got)
 	}
-	if !eval[bool](v, "document.activeElement.getBoundingClientRect().top >= 0") {
+	if !chromium.Eval[bool](v.Tab, "document.activeElement.getBoundingClientRect().top >= 0") {
 		t.Error("the way to the content cannot be seen")
 	}
 	v.press(kb.Enter, kb.Tab)
-	v.until("document.activeElement.closest('main')")
+	v.Until("document.activeElement.closest('main')")
 	for range 40 {
-		if eval[string](v, "document.activeElement.getAttribute('aria-label') ?? ''") == "Pause hubspot" {
+		if chromium.Eval[string](v.Tab, "document.activeElement.getAttribute('aria-label') ?? ''") == "Pause hubspot" {
 			break
 		}
 		v.press(kb.Tab)
 	}
-	if eval[string](v, "getComputedStyle(document.activeElement).outlineStyle") == "none" {
+	if chromium.Eval[string](v.Tab, "getComputedStyle(document.activeElement).outlineStyle") == "none" {
 		t.Error("where the focus is cannot be seen")
 	}
 	v.press(kb.Enter)
@@ -506,14 +375,14 @@ func TestWithoutScriptsAllWorks(t *testing.T) {
 	w, leadID, _ := furnished(t)
 	v := w.tab(t)
 	off := true
-	if _, err := chromedp.Call(v.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: off}); err != nil {
+	if _, err := chromedp.Call(v.Ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: off}); err != nil {
 		t.Fatal(err)
 	}
 	v.login()
 	v.click("[aria-label='Pause hubspot']")
 	v.reads(".flash", "hubspot is paused.")
 	v.click("nav a[href='/console/leads']")
-	v.do(chromedp.SendKeys(chromedp.CSS("#q"), leadID))
+	v.Do(chromedp.SendKeys(chromedp.CSS("#q"), leadID))
 	v.click("[role=search] button")
 	v.reads(".id", leadID)
 	v.click("[aria-label='Push again to hubspot']")

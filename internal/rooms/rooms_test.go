@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/lockedfile":         {"connectors"},
 	"internal/console":            {"internal/lead", "internal/store"},
 	"internal/embedded":           {},
+	"internal/chromium":           {"internal/redistest"},
 	"internal/redistest":          {},
 	"internal/browser":            {},
 	"internal/rig":                {},
