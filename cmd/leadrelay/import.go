@@ -95,11 +95,7 @@ spreadsheets from making formulas of texts are taken away. The leads are new one
 			if dryRun {
 				return i.rehearse(cmd.Context())
 			}
-			c, _, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors())...)
-			if err != nil {
-				return err
-			}
-			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+			return onConfigured(cmd, namesAlone(), func(ctx context.Context, s *store.Store, c *config.Config) error {
 				i.store, i.dedupe, i.began = s, c.Leads.Dedupe == config.DedupeEmail, s.Now()
 				return i.run(ctx)
 			})

@@ -371,12 +371,8 @@ func inboxReleaseCommand() *cobra.Command {
 			case all == (which.origin == ""):
 				return errors.New("--all and --origin go together: all spam of one form is released")
 			}
-			c, _, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors())...)
-			if err != nil {
-				return err
-			}
 			which.state = string(store.Spam)
-			return onStore(cmd, func(ctx context.Context, s *store.Store) (err error) {
+			return onConfigured(cmd, namesAlone(), func(ctx context.Context, s *store.Store, c *config.Config) (err error) {
 				ids, out := args, cmd.OutOrStdout()
 				if all {
 					if ids, err = which.ids(ctx, s); err != nil {
@@ -435,12 +431,8 @@ The sources of the configuration are read with their secrets, as "leadrelay inge
 			if which.origin != "" && len(args) > 0 {
 				return errors.New("name the submissions, or give --origin, one of both")
 			}
-			c, _, err := load(cmd, orBuiltIn(cmd, config.AllowMissingKeys(), config.SkipConnectors())...)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+			options := []config.Option{config.AllowMissingKeys(), config.SkipConnectors()}
+			return onConfigured(cmd, options, func(ctx context.Context, s *store.Store, c *config.Config) error {
 				ids := args
 				if len(ids) == 0 {
 					for _, state := range []store.SubmissionState{store.Unmapped, store.Fetching} {

@@ -23,10 +23,21 @@ import (
 // onStore runs an operator's verb on the store that the configuration names, or on the embedded one of a
 // running `leadrelay up`.
 func onStore(cmd *cobra.Command, do func(ctx context.Context, s *store.Store) error) error {
-	c, log, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors())...)
+	return onConfigured(cmd, namesAlone(), func(ctx context.Context, s *store.Store, _ *config.Config) error { return do(ctx, s) })
+}
+
+// namesAlone loads no more of a configuration than what most verbs need: no secret but the store's.
+func namesAlone() []config.Option {
+	return []config.Option{config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors()}
+}
+
+// onConfigured is onStore for a verb that needs the configuration as well, as options have it loaded.
+func onConfigured(cmd *cobra.Command, options []config.Option, do func(ctx context.Context, s *store.Store, c *config.Config) error) error {
+	c, log, err := load(cmd, orBuiltIn(cmd, options...)...)
 	if err != nil {
 		return err
 	}
+	defer c.Close()
 	at := c.Redis
 	if c.Redis.URL == "" {
 		url, running := embedded.Running(c.DataDir)
@@ -40,7 +51,7 @@ func onStore(cmd *cobra.Command, do func(ctx context.Context, s *store.Store) er
 		return err
 	}
 	defer closeStore(s)
-	return do(cmd.Context(), s)
+	return do(cmd.Context(), s, c)
 }
 
 // known checks that a name given on the command line is a configured connector.
@@ -63,7 +74,7 @@ func connectorNames(cmd *cobra.Command, args []string, _ string) ([]string, cobr
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	c, _, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors())...)
+	c, _, err := load(cmd, orBuiltIn(cmd, namesAlone()...)...)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

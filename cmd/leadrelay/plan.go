@@ -62,9 +62,9 @@ already happens by "leadrelay sync CONNECTOR". The samples show personal data.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, _ := cmd.Flags().GetString("config")
-			options := orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors())
+			options := orBuiltIn(cmd, namesAlone()...)
 			if len(args) == 1 {
-				path, options = args[0], []config.Option{config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors()}
+				path, options = args[0], namesAlone()
 			}
 			next, err := config.Load(path, all.Kinds(), options...)
 			if err != nil {

@@ -73,15 +73,11 @@ Refused leads are left alone ("leadrelay replay CONNECTOR --parked" pushes them 
 
 		ValidArgsFunction: connectorNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := load(cmd, orBuiltIn(cmd, config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors())...)
-			if err != nil {
-				return err
-			}
 			filter, err := connectors.NewFilter(where)
 			if err != nil {
 				return fmt.Errorf("--where: %w", err)
 			}
-			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+			return onConfigured(cmd, namesAlone(), func(ctx context.Context, s *store.Store, c *config.Config) error {
 				if err := known(s, args[0]); err != nil {
 					return err
 				}

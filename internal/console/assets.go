@@ -6,6 +6,7 @@ import (
 	"embed"
 	"encoding/base64"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -19,7 +20,8 @@ type asset struct {
 	etag string
 }
 
-var assets = func() map[string]asset {
+// assets are read when there is a console: most commands have none.
+var assets = sync.OnceValue(func() map[string]asset {
 	all := map[string]asset{}
 	for name, kind := range map[string]string{
 		"style.css": "text/css; charset=utf-8", "script.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml",
@@ -32,7 +34,7 @@ var assets = func() map[string]asset {
 		all[name] = asset{body, kind, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
 	}
 	return all
-}()
+})
 
 func (a asset) serve(v *visit) error {
 	header := v.w.Header()

@@ -184,18 +184,15 @@ func (s *site) route(now func() *site) {
 	} {
 		s.routes.HandleFunc(path, s.guard(path, m))
 	}
-	for name, a := range assets {
+	for name, a := range assets() {
 		s.routes.HandleFunc("/console/"+name, s.guard(name, methods{"GET": a.serve}))
 	}
 }
 
-// open are the paths that are answered without a session.
-var open = map[string]bool{"/console/login": true}
-
-func init() {
-	for name := range assets {
-		open[name] = true
-	}
+// isOpen says whether a path is answered without a session.
+func isOpen(path string) bool {
+	_, isAsset := assets()[path]
+	return isAsset || path == "/console/login"
 }
 
 const (
@@ -290,7 +287,7 @@ func (v *visit) pass(m methods) error {
 			return refusal{http.StatusBadRequest, "The form cannot be read", "It is too large, or was cut off on its way."}
 		}
 	}
-	if !open[v.path] {
+	if !isOpen(v.path) {
 		if err := v.signIn(); err != nil {
 			return err
 		}

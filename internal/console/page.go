@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,7 +61,8 @@ type page struct {
 //go:embed pages/*.html
 var pagesDir embed.FS
 
-var pages = func() map[string]*template.Template {
+// pages are parsed when the first is shown.
+var pages = sync.OnceValue(func() map[string]*template.Template {
 	all := map[string]*template.Template{}
 	base := template.Must(template.New("base.html").Funcs(template.FuncMap{
 		"age": age, "stamp": stamp, "iso": iso, "number": number, "plural": plural,
@@ -69,7 +71,7 @@ var pages = func() map[string]*template.Template {
 		all[name] = template.Must(template.Must(base.Clone()).ParseFS(pagesDir, "pages/"+name+".html"))
 	}
 	return all
-}()
+})
 
 // show renders a page.
 func (v *visit) show(status int, name string, p page) error {
@@ -79,7 +81,7 @@ func (v *visit) show(status int, name string, p page) error {
 		p.Badges = v.badges()
 	}
 	var out bytes.Buffer
-	if err := pages[name].Execute(&out, p); err != nil {
+	if err := pages()[name].Execute(&out, p); err != nil {
 		panic(err) // of templates that are ours
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
