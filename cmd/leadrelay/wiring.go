@@ -200,6 +200,9 @@ func workerConnectors(c *config.Config) (list []worker.Connector) {
 func workerIntake(c *config.Config) worker.Intake {
 	intake := worker.Intake{Sources: map[string]worker.Source{}, Dedupe: c.Leads.Dedupe == config.DedupeEmail}
 	for _, source := range c.Sources {
+		if !source.Fetches {
+			continue // its deliveries are leads already, or an operator's
+		}
 		intake.Sources[ingest.SourceOrigin(source.Name)] = source.Source
 	}
 	return intake

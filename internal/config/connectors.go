@@ -44,7 +44,7 @@ var (
 // connectors reads and opens the connectors.
 func (l *loader) connectors(raw any, c *Config) {
 	logger := l.log(c.Log)
-	l.named("connectors", raw, func(place, _ string, mapping map[string]any) string {
+	l.named("connectors", raw, func(place string, mapping map[string]any) string {
 		settings := mapping["settings"]
 		delete(mapping, "settings")
 		mapping, _ = l.expand(place, "", mapping).(map[string]any)

@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -88,7 +87,7 @@ type Consent struct {
 
 // forms reads the forms.
 func (l *loader) forms(raw any, c *Config) {
-	l.named("forms", raw, func(place, _ string, entry map[string]any) string {
+	l.named("forms", raw, func(place string, entry map[string]any) string {
 		form := Form{Rate: FormRate{Posts: 10, Per: time.Minute}, DoubleSubmit: 10 * time.Minute}
 		if captcha, ok := entry["captcha"].(map[string]any); ok && captcha["on_failure"] == nil {
 			captcha["on_failure"] = FailClosed
@@ -228,7 +227,7 @@ func (l *loader) proxies(c *Config) (all []netip.Prefix) {
 }
 
 // named reads a list whose entries have names of their own. read returns an entry's.
-func (l *loader) named(key string, raw any, read func(place, name string, entry map[string]any) string) {
+func (l *loader) named(key string, raw any, read func(place string, entry map[string]any) string) {
 	names := map[string]int{}
 	for i, element := range l.list(key, raw) {
 		entry, ok := element.(map[string]any)
@@ -237,9 +236,9 @@ func (l *loader) named(key string, raw any, read func(place, name string, entry 
 			continue
 		}
 		place := placeOf(key, i, text(entry["name"]))
-		name := read(place, text(entry["name"]), entry)
+		name := read(place, entry)
 		if first, taken := names[name]; taken {
-			l.problem(place, "name: %s has it already", fmt.Sprintf("%s[%d]", key, first))
+			l.problem(place, "name: %s[%d] has it already", key, first)
 		} else if l.checkName(place, name) {
 			names[name] = i
 		}

@@ -27,12 +27,12 @@ type sourceEntry struct {
 
 // sources reads and opens the sources.
 func (l *loader) sources(raw any, c *Config) {
-	l.named("sources", raw, func(place, name string, entry map[string]any) string {
+	l.named("sources", raw, func(place string, entry map[string]any) string {
 		settings := entry["settings"]
 		delete(entry, "settings")
 		kind, known := l.sourceKind(place, entry)
 		if known && l.skipFrontEnd && !kind.Fetches {
-			return name
+			return text(entry["name"])
 		}
 		expanded, _ := l.expand(place, "", entry).(map[string]any)
 		var e sourceEntry

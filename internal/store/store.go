@@ -145,8 +145,8 @@ type shardCall struct {
 	err    error
 }
 
-// runAll runs a shard script, for which it is a certain time, for several shards in one round trip, on a connection of its own: nobody else's commands
-// wait behind many or large ones.
+// runAll runs a shard script, for which it is a certain time, for several shards in one round trip, on a connection of its
+// own: nobody else's commands wait behind many or large ones.
 func (s *Store) runAll(ctx context.Context, now time.Time, run script, calls []*shardCall) {
 	args := make([]scriptArgs, len(calls))
 	for i, c := range calls {
