@@ -46,6 +46,10 @@ type ClientOptions struct {
 	// StatusOnly takes the status for the whole answer. The body explains a refusal at most: it may break off
 	// or never end, and is not waited for.
 	StatusOnly bool
+
+	// Secrets are in no URL that is told of by a Call; SecretURL says that all of a URL is one.
+	Secrets   []string
+	SecretURL bool
 }
 
 // Client is the one HTTP client every connector talks through: bounded in time and size, it follows no
@@ -53,6 +57,8 @@ type ClientOptions struct {
 type Client struct {
 	http       *http.Client
 	statusOnly bool
+	secrets    []string
+	secretURL  bool
 }
 
 // NewClient returns a Client with connections of its own.
@@ -80,7 +86,7 @@ func NewClient(opts ClientOptions) *Client {
 			return refusePrivate(address)
 		}
 	}
-	return &Client{statusOnly: opts.StatusOnly, http: &http.Client{
+	return &Client{statusOnly: opts.StatusOnly, secrets: opts.Secrets, secretURL: opts.SecretURL, http: &http.Client{
 		Transport: transport,
 		Timeout:   opts.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -182,6 +188,13 @@ func (r *Response) JSON(v any) error {
 // the Response so that a connector can look closer. Without a whole answer the Response is nil and the error is
 // Remote when the request cannot have been applied, Unknown when it may have been.
 func (c *Client) Do(req *http.Request) (*Response, error) {
+	began := time.Now()
+	answer, err := c.do(req)
+	c.noteCall(req, answer, err, began)
+	return answer, err
+}
+
+func (c *Client) do(req *http.Request) (*Response, error) {
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", UserAgent)
 	}
@@ -459,15 +472,24 @@ var (
 // quoted. Short ones must stand alone: a name "Ann" is not part of "cannot".
 func Redact(text string, values ...string) string {
 	text = cut(strings.ToValidUTF8(text, "\uFFFD"), maxText)
+	given := []rune(text)
+	folded := fold(given)
+	forms := formsOf(values, len(text), string(folded))
+	mayHold := strings.Contains(text, "@") || strings.Contains(text, "%40") || hasNumber(text)
+	if len(forms) == 0 && !mayHold {
+		return cut(text, maxReason)
+	}
 	hidden := make([]bool, len(text))
 	hide := func(from, to int) {
 		for i := from; i < to; i++ {
 			hidden[i] = true
 		}
 	}
-	for _, pattern := range []*regexp.Regexp{addressPattern, phonePattern} {
-		for _, span := range pattern.FindAllStringIndex(text, -1) {
-			hide(span[0], span[1])
+	if mayHold {
+		for _, pattern := range []*regexp.Regexp{addressPattern, phonePattern} {
+			for _, span := range pattern.FindAllStringIndex(text, -1) {
+				hide(span[0], span[1])
+			}
 		}
 	}
 	var places []int
@@ -475,9 +497,7 @@ func Redact(text string, values ...string) string {
 		places = append(places, i)
 	}
 	places = append(places, len(text))
-	given := []rune(text)
-	folded := fold(given)
-	for _, form := range formsOf(values, len(text)) {
+	for _, form := range forms {
 		for i, from := range places[:len(given)] {
 			hide(from, places[i+form.at(given, folded, i)])
 		}
@@ -492,6 +512,21 @@ func Redact(text string, values ...string) string {
 		}
 	}
 	return cut(shown.String(), maxReason)
+}
+
+// hasNumber says whether a text may hold what phonePattern looks for.
+func hasNumber(text string) bool {
+	run := 0
+	for i := range len(text) {
+		if c := text[i]; c >= '0' && c <= '9' || strings.IndexByte(" ().-", c) >= 0 {
+			if run++; run == 8 {
+				return true
+			}
+			continue
+		}
+		run = 0
+	}
+	return false
 }
 
 func cut(text string, length int) string {
@@ -512,11 +547,14 @@ const (
 // form is one way in which a value may be written.
 type form struct{ given, folded []rune }
 
-// formsOf lists the forms of values that a text of a length can hold.
-func formsOf(values []string, length int) (forms []form) {
+// formsOf lists the forms of values that a text of a length can hold, which is folded.
+func formsOf(values []string, length int, folded string) (forms []form) {
 	seen := map[string]bool{}
 	for _, value := range values {
 		value = cut(strings.TrimSpace(value), length)
+		if !strings.Contains(folded, strings.ToLower(plainStart(value))) {
+			continue // however it is written, it begins like that
+		}
 		inJSON, _ := json.Marshal(value)
 		inForm := url.QueryEscape(value)
 		inPath := strings.ReplaceAll(inForm, "+", "%20")
@@ -532,6 +570,16 @@ func formsOf(values []string, length int) (forms []form) {
 		}
 	}
 	return forms
+}
+
+// plainStart is how a value begins in whatever form: with what nobody escapes.
+func plainStart(value string) string {
+	for i := range min(len(value), quoteStart) {
+		if c := value[i]; c >= 0x80 || !(unicode.IsLetter(rune(c)) || unicode.IsDigit(rune(c))) {
+			return value[:i]
+		}
+	}
+	return value[:min(len(value), quoteStart)]
 }
 
 // at is how many runes at place i of a text are this form, or a telling beginning of it.

@@ -95,9 +95,9 @@ func (r *runner) settledWithoutCall(c *store.Claim) bool {
 			}
 			continue
 		case c.Change.Op == lead.Delete && !r.mayBeThere(c):
-			c.Record = store.Record{Synced: c.Change.Lead.Revision}
+			c.Record, c.Attempt = store.Record{Synced: c.Change.Lead.Revision}, &store.Attempt{Op: lead.Delete}
 		case left && (r.Event || !r.mayBeThere(c)):
-			c.Record = skipped(c, r.store.Now())
+			c.Record, c.Attempt = skipped(c, r.store.Now()), &store.Attempt{Op: c.Change.Op}
 		default:
 			return false
 		}
@@ -131,6 +131,10 @@ type result struct {
 	spared  bool // no call was needed: the record is another lead's, too
 	cut     bool // the batch's call was ended by the fence of one of its leads
 	err     error
+
+	op    lead.Op // as it was pushed
+	took  time.Duration
+	calls []*connectors.Calls
 }
 
 // push calls the connector for claims that go out together. It makes sure first that nothing an earlier push
@@ -140,14 +144,20 @@ func (r *runner) push(claims []*store.Claim, h *host) []result {
 	var items []connectors.Item
 	var whose []int
 	var called []*store.Claim
+	contexts := make([]context.Context, len(claims)) // of the calls for one claim alone
 	for i, c := range claims {
-		ctx := connectors.WithHost(r.fenceOf(c), h)
-		if err := ctx.Err(); err != nil {
+		calls := &connectors.Calls{}
+		contexts[i] = connectors.WithCalls(connectors.WithHost(r.fenceOf(c), h), calls)
+		if err := contexts[i].Err(); err != nil {
 			results[i].err = err
 			continue
 		}
-		change, needed, err := r.prepare(ctx, c)
-		results[i] = result{removed: change.Op == lead.Delete && c.Change.Op != lead.Delete, spared: !needed, err: err}
+		began := time.Now()
+		change, needed, err := r.prepare(contexts[i], c)
+		results[i] = result{
+			removed: change.Op == lead.Delete && c.Change.Op != lead.Delete, spared: !needed, err: err,
+			op: change.Op, took: time.Since(began), calls: []*connectors.Calls{calls},
+		}
 		if err != nil || !needed {
 			continue
 		}
@@ -160,10 +170,12 @@ func (r *runner) push(claims []*store.Claim, h *host) []result {
 	began := time.Now()
 	if r.batcher != nil {
 		ctx, cancel := r.fencesOf(called)
-		answers := r.batcher.PushBatch(connectors.WithHost(ctx, h), items)
+		calls := &connectors.Calls{}
+		answers := r.batcher.PushBatch(connectors.WithCalls(connectors.WithHost(ctx, h), calls), items)
 		cut := ctx.cut()
 		cancel()
 		for k, i := range whose {
+			results[i].calls = append(results[i].calls, calls)
 			if k < len(answers) {
 				results[i].ref, results[i].err = answers[k].Ref, answers[k].Err
 				results[i].cut = cut
@@ -174,11 +186,13 @@ func (r *runner) push(claims []*store.Claim, h *host) []result {
 		}
 	} else {
 		for k, i := range whose {
-			ctx := connectors.WithHost(r.fenceOf(claims[i]), h)
-			results[i].ref, results[i].err = r.Connector.Connector.Push(ctx, items[k].Change, items[k].Ref)
+			results[i].ref, results[i].err = r.Connector.Connector.Push(contexts[i], items[k].Change, items[k].Ref)
 		}
 	}
 	took := time.Since(began)
+	for _, i := range whose {
+		results[i].took += took
+	}
 	r.quick.Store(took < quickPush)
 	r.metrics.latency.WithLabelValues(r.Name).Observe(took.Seconds())
 	return results
@@ -392,6 +406,7 @@ func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 		r.throttles.Store(0)
 		r.metrics.synced.WithLabelValues(r.Name).Inc()
 		before := c.Record
+		c.Attempt = attempt(c, got)
 		if before.Ref != "" && before.Ref != got.ref && !got.spared {
 			// A lead that came under the same key while its record was taken away has none now.
 			if _, err := r.leaveKey(r.base, id, before.Ref); err != nil {
@@ -427,6 +442,7 @@ func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 	if f := r.fenceOf(c); r.base.Err() != nil || f.cut() || got.cut {
 		// Cut short by our own shutdown or a lost fence: not the remote's failure.
 		c.Record.Sent = true
+		c.Attempt = attempt(c, got)
 		more, err := r.settle(c, store.Later, now)
 		r.afterSettle(c, more, err, true)
 		return false
@@ -437,6 +453,8 @@ func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 	r.metrics.failed.WithLabelValues(r.Name, fault).Inc()
 	r.log.Warn("push failed", "lead", id, "revision", revision, "fault", fault, "error", reason, "then", string(v.verb), "attempt", v.record.Attempts)
 	c.Record = v.record
+	c.Attempt = attempt(c, got)
+	c.Attempt.Fault, c.Attempt.Reason = fault, reason
 	if v.gate != store.GateOpen {
 		r.closeGate(v.gate, id, reason, v.until)
 		if this.probe {

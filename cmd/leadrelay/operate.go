@@ -151,7 +151,9 @@ func leadsCommand() *cobra.Command {
 	var asJSON bool
 	show := &cobra.Command{
 		Use:   "show ID|EMAIL",
-		Short: "Show where a lead stands with each connector",
+		Short: "Show where a lead stands with each connector, and what happened to it",
+		Long: `Show where a lead stands with each connector, and what happened to it: each change that was accepted, and each attempt to
+push it with its requests, as far as that is kept (the latest 4,096 of each of 32 shards of leads). Answers are masked.`,
 		Example: `  leadrelay leads show jane@example.com
   leadrelay leads show lead_1j9v2k0c8m3n5p7q9r1s3t5`,
 		Args: cobra.ExactArgs(1),
@@ -173,19 +175,29 @@ func leadsCommand() *cobra.Command {
 				}
 				for _, id := range ids {
 					found, err := s.Get(ctx, id)
-					if errors.Is(err, store.ErrNotFound) {
-						return fmt.Errorf("%s: there is no lead with this id; `leadrelay leads show EMAIL` finds one by its address", id)
-					}
-					if err != nil {
+					if err != nil && !errors.Is(err, store.ErrNotFound) {
 						return err
 					}
+					history, historyErr := s.History(ctx, id)
+					if historyErr != nil && !errors.Is(historyErr, store.ErrNotFound) {
+						return historyErr
+					}
+					if errors.Is(err, store.ErrNotFound) {
+						if len(history) == 0 {
+							return fmt.Errorf("%s: there is no lead with this id; `leadrelay leads show EMAIL` finds one by its address", id)
+						}
+						found = store.Found{Lead: lead.Lead{ID: id, Revision: history[0].Revision, Updated: history[0].At}, Deleted: true}
+					}
+					within := standing(found)
+					within.History = append(historyOf(history), firstOf(found)...)
 					if asJSON {
-						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(standing(found)); err != nil {
+						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(within); err != nil {
 							return err
 						}
 						continue
 					}
 					showLead(cmd, found)
+					showHistory(cmd.OutOrStdout(), within.History)
 				}
 				return nil
 			})
@@ -255,6 +267,7 @@ type leadStanding struct {
 	UpdatedAt  time.Time        `json:"updated_at"`
 	Deleted    bool             `json:"deleted"`
 	Connectors []standingWithin `json:"connectors"`
+	History    []happened       `json:"history,omitempty"` // the newest first
 }
 
 type standingWithin struct {

@@ -314,6 +314,10 @@ func TestOperatorsVerbs(t *testing.T) {
 			len(lead.Connectors) != 2 || lead.Connectors[0].State != "in_step" || lead.Connectors[0].Synced != 1 {
 			t.Errorf("leads show --json: %s", text)
 		}
+		if text := verb("leads", "show", id); !strings.Contains(text, "history") || !regexp.MustCompile(`sheet +create of revision 1 +in step`).MatchString(text) ||
+			!regexp.MustCompile(`- +create of revision 1 +accepted`).MatchString(text) {
+			t.Errorf("leads show tells no history: %s", text)
+		}
 		if text := verb("leads", "parked", "sheet", "--json"); strings.TrimSpace(text) != "[]" {
 			t.Errorf("leads parked --json, with none: %s", text)
 		}

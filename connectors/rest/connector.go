@@ -74,7 +74,7 @@ func (r *Recipe) open(decoded reflect.Value, env connectors.Env) (connectors.Con
 	if problems != nil {
 		return nil, errors.Join(problems...)
 	}
-	c.client = connectors.NewClient(connectors.ClientOptions{Timeout: given.timeout})
+	c.client = connectors.NewClient(connectors.ClientOptions{Timeout: given.timeout, Secrets: given.secrets})
 	var err error
 	if c.sign, err = newCredentials(r.auth, scope, c.client); err != nil {
 		return nil, err

@@ -115,7 +115,7 @@ func open(s Settings, env connectors.Env) (connectors.Connector, error) {
 		return nil, errors.Join(problems...)
 	}
 	// The specification knows no answer but the status.
-	h.client = connectors.NewClient(connectors.ClientOptions{Timeout: s.Timeout, PublicOnly: !s.AllowPrivate, StatusOnly: true})
+	h.client = connectors.NewClient(connectors.ClientOptions{Timeout: s.Timeout, PublicOnly: !s.AllowPrivate, StatusOnly: true, SecretURL: true})
 	return h, nil
 }
 

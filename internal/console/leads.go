@@ -87,6 +87,7 @@ type leadPage struct {
 	store.Found
 	Custom    []field
 	Standings []standing
+	History   []store.HistoryEntry // the newest first
 }
 
 type field struct{ Name, Value string }
@@ -111,6 +112,22 @@ var states = map[store.State][2]string{
 	store.Parked:   {"failed", "held"},
 }
 
+// outcome is how people read what an attempt came to, and its looks.
+func outcome(o store.Outcome) [2]string {
+	switch o {
+	case store.OutcomeInStep:
+		return [2]string{"in step", "in-step"}
+	case store.OutcomeSkipped:
+		return [2]string{"left out by its filter", "rest"}
+	case store.OutcomeNothing:
+		return [2]string{"nothing to delete", "rest"}
+	case store.OutcomeParked:
+		return [2]string{"failed", "held"}
+	default:
+		return [2]string{"failed, is tried again", "waiting"}
+	}
+}
+
 func (s *site) lead(v *visit) error {
 	id := v.pageID()
 	found, err := s.Store.Get(v.ctx, id)
@@ -118,6 +135,10 @@ func (s *site) lead(v *visit) error {
 		// It may be no lead yet.
 		if _, err := s.Store.Submission(v.ctx, id); err == nil {
 			return v.goTo("/console/inbox/" + id)
+		}
+		if history, err := s.Store.History(v.ctx, id); err == nil && len(history) > 0 {
+			gone := store.Found{Lead: lead.Lead{ID: id, Updated: history[0].At}, Deleted: true}
+			return v.show(http.StatusOK, "lead", page{Title: "Lead", Section: "leads", Data: leadPage{Found: gone, History: history}})
 		}
 		return refusal{http.StatusNotFound, "There is no such lead", "It was deleted, or the id is not quite right. Search for the lead by its address."}
 	}
@@ -152,6 +173,12 @@ func (s *site) lead(v *visit) error {
 			st.Next = at.UTC()
 		}
 		p.Standings = append(p.Standings, st)
+	}
+	if p.History, err = s.Store.History(v.ctx, id); err != nil {
+		return err
+	}
+	if !found.Deleted {
+		p.History = append(p.History, store.HistoryEntry{At: found.Lead.Created, Revision: 1, Op: lead.Create})
 	}
 	return v.show(http.StatusOK, "lead", page{Title: "Lead", Section: "leads", Data: p})
 }

@@ -417,7 +417,7 @@ func TestWhatFailedIsGroupedAndPushedAgain(t *testing.T) {
 	if said, _ := b.say("/console/failed/push", "connector", "crm", "reason", key); said != "15 leads will be pushed to crm again." {
 		t.Errorf("said %q", said)
 	}
-	if page := b.page("/console/failed"); parkedNow("crm") != 45 || strings.Contains(page, "422") || !strings.Contains(page, "crm: put contact ID") {
+	if page := b.page("/console/failed"); parkedNow("crm") != 45 || strings.Contains(page, "422 The phone") || !strings.Contains(page, "crm: put contact ID") {
 		t.Errorf("%d are parked", parkedNow("crm"))
 	}
 	if said, _ := b.say("/console/failed/push", "connector", "crm", "reason", key); said != "There was none left to push to crm again." {
@@ -706,5 +706,33 @@ func TestPagesWithMany(t *testing.T) {
 	}
 	if !redistest.Within(time.Minute, func() bool { return strings.Contains(b.page("/console/failed"), "Nothing failed.") }) {
 		t.Error("some are still parked")
+	}
+}
+
+func TestALeadsHistoryIsShown(t *testing.T) {
+	w := newWorld(t, nil)
+	l := w.add("Jane Roe", "jane@example.com", "website", nil)
+	w.work("crm", func(c *store.Claim) store.Verb {
+		c.Attempt = &store.Attempt{Op: lead.Create, Took: 12 * time.Millisecond, Fault: "lead", Reason: "crm: 422 The phone is invalid", Calls: []store.Call{
+			{Line: "POST /contacts", Status: 422, Ms: 11, Said: `{"message":"The phone is invalid"}`},
+		}}
+		return parked("crm: 422 The phone is invalid")(c)
+	})
+	b := w.operator()
+	says(t, b.page("/console/leads/"+l.ID), "History", "crm create of revision 1 failed", "POST /contacts 422 11 ms", "The phone is invalid&#34;}", "create of revision 1 accepted")
+
+	if err := w.store.Delete(context.Background(), l.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"crm", "newsletter"} {
+		w.work(name, func(c *store.Claim) store.Verb {
+			c.Attempt = &store.Attempt{Op: lead.Delete}
+			return done(c)
+		})
+	}
+	page := b.page("/console/leads/" + l.ID)
+	says(t, page, "A deleted lead", "delete of revision 2 nothing to delete", "delete of revision 2 accepted")
+	if strings.Contains(page, "Jane") || strings.Contains(page, "example.com") {
+		t.Error("it shows whose it was")
 	}
 }

@@ -37,6 +37,8 @@ func fencesKey(prefix, name string) string { return prefix + "f:" + name }
 func dueKey(prefix, name string) string    { return prefix + "d:" + name }
 func parkedKey(prefix, name string) string { return prefix + "p:" + name }
 
+func historyKey(prefix string) string { return prefix + "h" }
+
 func submissionKey(prefix, id string) string { return prefix + "q:" + id }
 
 func keysKey(digest string) string { return prefixes[keyShard(digest)] + "keys" }

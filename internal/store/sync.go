@@ -26,6 +26,9 @@ type Claim struct {
 	Record Record
 	Until  time.Time // when the fence lapses unless it is renewed, on this process's clock
 
+	// Attempt is what the lead's history is told of the push when it is settled; nil: nothing.
+	Attempt *Attempt
+
 	// Newest is the lead's newest revision; for an event connector it may be beyond Change's.
 	Newest int64
 }
@@ -156,8 +159,12 @@ func (s *Store) settle(ctx context.Context, c *Claim, verb Verb, at time.Time, h
 		passedOver.Synced = c.Change.Lead.Revision
 	}
 	events := s.connectors.Load().events
-	args := append(make([]any, 0, 9+len(events)), c.Connector.Name, c.Change.Lead.ID, c.Token, string(verb),
-		c.Record.encode(), c.Change.Lead.Revision, due, flag(c.Connector.Event), passedOver.encode())
+	told := ""
+	if verb != note {
+		told = c.told(verb, s.clock.Now())
+	}
+	args := append(make([]any, 0, 10+len(events)), c.Connector.Name, c.Change.Lead.ID, c.Token, string(verb),
+		c.Record.encode(), c.Change.Lead.Revision, due, flag(c.Connector.Event), passedOver.encode(), told)
 	answer, err := s.run(ctx, settleScript, shard, dueKey(prefixes[shard], c.Connector.Name), append(args, events...)...)
 	if err != nil {
 		return false, err
@@ -166,7 +173,7 @@ func (s *Store) settle(ctx context.Context, c *Claim, verb Verb, at time.Time, h
 	case "lost":
 		return false, ErrFenceLost
 	case "more":
-		c.Until = until
+		c.Until, c.Attempt = until, nil
 		return true, c.read(c.Change.Lead.ID, answer[1], answer[2], answer[3], answer[4])
 	}
 	return false, nil

@@ -14,6 +14,7 @@ end
 if revision ~= tonumber(ARGV[5]) then return {'conflict'} end
 call('SET', p .. 'l:' .. id, string.format('%d D %s %s', revision + 1, ARGV[2], ARGV[7]))
 call('DEL', p .. 'v:' .. id, p .. 'a:' .. id)
+tell(id, string.format('{"t":%s,"r":%d,"o":"delete"}', ARGV[2], revision + 1))
 call('ZREM', p .. 'ids', id)
 call('ZREM', p .. 'e:' .. ARGV[6], id)
 for i = 8, #ARGV do

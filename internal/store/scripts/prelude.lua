@@ -32,6 +32,12 @@ local function held_since(c, id, token)
   if fence and string.sub(fence, 1, #token + 1) == token .. ' ' then return string.sub(fence, #token + 2) end
 end
 
+-- tell adds to a lead's history, of which the shard keeps the newest (maxHistory).
+local function tell(id, what)
+  call('LPUSH', p .. 'h', id .. ' ' .. what)
+  call('LTRIM', p .. 'h', 0, 4095)
+end
+
 -- repeated returns what a request with this idempotency key made. If there was none, it notes that this one makes id.
 local function repeated(key, fingerprint, seconds, id)
   local at, record = p .. 'k:' .. key, fingerprint .. ' ' .. id .. ' ' .. ARGV[2]

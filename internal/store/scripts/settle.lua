@@ -1,7 +1,7 @@
 -- Records the outcome of a push, if the fence still holds: the compare-and-set that keeps late answers out.
 -- ARGV: 4 connector, 5 id, 6 token, 7 verb, 8 sync record, 9 the revision pushed, 10 until when a kept fence
 -- holds, or when the lead is due again, 11 '1' for an event connector, 12 the record to write instead when the
--- lead is to be parked but has changed since, 13.. all event connectors.
+-- lead is to be parked but has changed since, 13 what the lead's history is told, or '', 14.. all event connectors.
 -- Verbs: done (the remote has the revision), later (due again at 10), park (refused), note (write the record,
 -- keep the fence).
 -- Answers {'lost'}, {'settled'}, or {'more', document, record, event, was}: the lead has changed since, the
@@ -12,6 +12,7 @@ if not since then return {'lost'} end
 local doc = call('GET', p .. 'l:' .. id)
 if not doc then return {'lost'} end
 local wanted = leading_number(doc)
+if ARGV[13] ~= '' then tell(id, ARGV[13]) end
 
 local function release()
   call('HDEL', p .. 'f:' .. c, id)
@@ -53,7 +54,7 @@ call('HSET', p .. 's:' .. id, c, record)
 if ARGV[11] == '1' and call('EXISTS', p .. 'v:' .. id) == 1 then
   -- Forget the states that every event connector has been told of.
   local told = pushed
-  for i = 13, #ARGV do
+  for i = 14, #ARGV do
     if ARGV[i] ~= c then
       local other = call('HGET', p .. 's:' .. id, ARGV[i])
       if other then

@@ -28,6 +28,7 @@ for i = 14, 13 + events do
   end
 end
 call('SET', p .. 'l:' .. id, ARGV[6])
+tell(id, string.format('{"t":%s,"r":%d,"o":"update"}', ARGV[2], tonumber(base) + 1))
 if ARGV[7] ~= ARGV[8] then
   call('ZREM', p .. 'e:' .. ARGV[7], id)
   call('ZADD', p .. 'e:' .. ARGV[8], 0, id)
