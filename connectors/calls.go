@@ -17,6 +17,7 @@ import (
 type Call struct {
 	Line   string // "POST /crm/v3/objects/contacts"
 	Status int    // of the answer; 0: there was none, or the system has no such thing
+	Began  time.Time
 	Took   time.Duration
 	Said   string // an answer that is no success, masked, or why there was none
 }
@@ -62,7 +63,7 @@ func (c *Client) noteCall(req *http.Request, answer *Response, err error, began 
 	if req.Context().Value(callsKey{}) == nil {
 		return
 	}
-	call := Call{Line: req.Method, Took: time.Since(began)}
+	call := Call{Line: req.Method, Began: began, Took: time.Since(began)}
 	if !c.secretURL {
 		call.Line += " " + targetOf(req.URL, c.secrets)
 	}

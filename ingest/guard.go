@@ -70,7 +70,7 @@ func (s *server) observed(route string, next httprouter.Handle) httprouter.Handl
 			}
 			s.metrics.observe(route, w.status, time.Since(began))
 		}()
-		next(w, r, params)
+		next(w, s.Tracing.WithRequest(r, route, began), params)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/leadrelay/leadrelay/internal/store"
+	"github.com/leadrelay/leadrelay/internal/tracing"
 )
 
 // Options are what the front end gets from the outside.
@@ -28,6 +29,7 @@ type Options struct {
 	Log     *slog.Logger
 	Metrics *prometheus.Registry
 	Config  func() ConfigState // for /readyz; may be nil
+	Tracing *tracing.Tracing   // nil: nothing is traced
 
 	Keys    []Key
 	Sources []Source

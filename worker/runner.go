@@ -15,6 +15,7 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
+	"github.com/leadrelay/leadrelay/internal/tracing"
 )
 
 // runner pushes to one connector from this process. Nothing it waits for holds up another runner.
@@ -24,6 +25,7 @@ type runner struct {
 	limiter *store.Limiter // nil where nothing is limited
 	log     *slog.Logger
 	metrics *metrics
+	tracing *tracing.Tracing // nil: none
 
 	sharing bool               // leads of one address may have one record
 	keyed   connectors.Keyed   // the connector's abilities, nil where it has not
@@ -63,12 +65,12 @@ type task struct {
 	begun  func()
 }
 
-func newRunner(c Connector, limiter *store.Limiter, s *store.Store, log *slog.Logger, m *metrics) *runner {
+func newRunner(c Connector, limiter *store.Limiter, s *store.Store, log *slog.Logger, m *metrics, t *tracing.Tracing) *runner {
 	if c.Limits.Concurrency > 0 {
 		c.Concurrency = min(c.Concurrency, c.Limits.Concurrency)
 	}
 	r := &runner{
-		Connector: c, store: s, limiter: limiter, log: log, metrics: m,
+		Connector: c, store: s, limiter: limiter, log: log, metrics: m, tracing: t,
 		slots: make(chan struct{}, c.Concurrency), tasks: make(chan task),
 		turn: make(chan struct{}, 1), bell: make(chan struct{}, 1),
 		held: map[*store.Claim]*fence{}, flying: map[string]bool{},

@@ -133,6 +133,7 @@ type result struct {
 	err     error
 
 	op    lead.Op // as it was pushed
+	began time.Time
 	took  time.Duration
 	calls []*connectors.Calls
 }
@@ -156,7 +157,7 @@ func (r *runner) push(claims []*store.Claim, h *host) []result {
 		change, needed, err := r.prepare(contexts[i], c)
 		results[i] = result{
 			removed: change.Op == lead.Delete && c.Change.Op != lead.Delete, spared: !needed, err: err,
-			op: change.Op, took: time.Since(began), calls: []*connectors.Calls{calls},
+			op: change.Op, began: began, took: time.Since(began), calls: []*connectors.Calls{calls},
 		}
 		if err != nil || !needed {
 			continue
@@ -522,11 +523,15 @@ func (r *runner) makeGood(c *store.Claim) {
 // outcome that cannot be recorded is found again when the fence lapses.
 func (r *runner) settle(c *store.Claim, verb store.Verb, at time.Time) (more bool, err error) {
 	record := c.Record
+	told := r.trace(c, verb)
 	err = r.retryRedis(func(ctx context.Context) (err error) {
 		c.Record = record
 		more, err = r.store.Settle(ctx, c, verb, at, hold)
 		return err
 	})
+	if err == nil {
+		told()
+	}
 	if err != nil && !errors.Is(err, store.ErrFenceLost) {
 		r.log.Warn("an outcome could not be recorded", "lead", c.Change.Lead.ID, "error", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
+	"github.com/leadrelay/leadrelay/internal/tracing"
 )
 
 // Connector is a configured connector with everything the worker decides by.
@@ -45,6 +46,8 @@ type Options struct {
 	Store   *store.Store
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
+
+	Tracing *tracing.Tracing // nil: nothing is traced
 
 	// Shutdown is how long pushes in flight may take to finish once Run is to end; 0: 25 s.
 	Shutdown time.Duration
@@ -83,7 +86,7 @@ func New(list []Connector, intake Intake, opts Options) *Worker {
 }
 
 func (w *Worker) newRunner(c Connector, list []Connector) *runner {
-	return newRunner(c, limiterOf(c, list, w.Store), w.Store, w.Log.With("connector", c.Name), w.metrics)
+	return newRunner(c, limiterOf(c, list, w.Store), w.Store, w.Log.With("connector", c.Name), w.metrics, w.Tracing)
 }
 
 // Reload replaces the connectors and the intake. A connector that is as it was goes on undisturbed. What is in flight to any other finishes

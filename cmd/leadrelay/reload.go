@@ -19,6 +19,7 @@ import (
 	"github.com/leadrelay/leadrelay/internal/config"
 	"github.com/leadrelay/leadrelay/internal/console"
 	"github.com/leadrelay/leadrelay/internal/store"
+	"github.com/leadrelay/leadrelay/internal/tracing"
 	"github.com/leadrelay/leadrelay/worker"
 )
 
@@ -31,6 +32,7 @@ type live struct {
 	front    *frontDoor     // nil where there is none
 	worker   *worker.Worker // nil where there is none
 	demo     bool           // whether the front end has the demo page
+	traces   *tracing.Tracing
 
 	reloads *prometheus.CounterVec
 	since   prometheus.Gauge
@@ -41,10 +43,10 @@ type live struct {
 	problem string // why the file is not what it runs by; "": it is
 }
 
-func newLive(c *config.Config, s *store.Store, log *slog.Logger, load func() (*config.Config, error)) *live {
+func newLive(c *config.Config, s *store.Store, log *slog.Logger, traces *tracing.Tracing, load func() (*config.Config, error)) *live {
 	registry := newRegistry(s)
 	l := &live{
-		load: load, store: s, registry: registry, log: log, config: c, loaded: time.Now(),
+		load: load, store: s, registry: registry, log: log, config: c, loaded: time.Now(), traces: traces,
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "leadrelay_config_reloads_total", Help: "Configurations that were to replace the running one, by outcome: taken over or refused.",
 		}, []string{"outcome"}),
@@ -104,14 +106,14 @@ func (l *live) consoleOptions() console.Options {
 // work returns the worker, which goes on by each configuration that is taken over.
 func (l *live) work() *worker.Worker {
 	l.worker = worker.New(workerConnectors(l.config), workerIntake(l.config), worker.Options{
-		Store: l.store, Log: l.log, Metrics: l.registry, Shutdown: l.config.ShutdownTimeout,
+		Store: l.store, Log: l.log, Metrics: l.registry, Shutdown: l.config.ShutdownTimeout, Tracing: l.traces,
 	})
 	return l.worker
 }
 
 func (l *live) frontEndOptions() ingest.Options {
 	options := frontEndOptions(l.config, l.store, l.log)
-	options.Config, options.Metrics, options.Demo = l.state, l.registry, l.demo
+	options.Config, options.Metrics, options.Demo, options.Tracing = l.state, l.registry, l.demo, l.traces
 	return options
 }
 

@@ -44,10 +44,15 @@ beside one or more "leadrelay worker".`,
 				return err
 			}
 			defer closeStore(s)
+			traces, endTraces, err := startTracing(c, log)
+			if err != nil {
+				return err
+			}
+			defer endTraces()
 			tellPersistence(ctx, s, log)
 			tellStopping(ctx, c, log)
 			log.Info("accepting leads", "address", listener.Addr().String(), "connectors", len(c.Connectors))
-			running := newLive(c, s, log, func() (*config.Config, error) { c, _, err := load(cmd, config.SkipConnectors()); return c, err })
+			running := newLive(c, s, log, traces, func() (*config.Config, error) { c, _, err := load(cmd, config.SkipConnectors()); return c, err })
 			front, err := running.frontEnd()
 			if err != nil {
 				return err
@@ -81,7 +86,12 @@ the work and the vendors' limits.`,
 				return errors.Join(err, c.Close())
 			}
 			defer closeStore(s)
-			running := newLive(c, s, log, func() (*config.Config, error) { c, _, err := load(cmd, config.SkipFrontEnd()); return c, err })
+			traces, endTraces, err := startTracing(c, log)
+			if err != nil {
+				return errors.Join(err, c.Close())
+			}
+			defer endTraces()
+			running := newLive(c, s, log, traces, func() (*config.Config, error) { c, _, err := load(cmd, config.SkipFrontEnd()); return c, err })
 			defer running.close()
 			tellPersistence(ctx, s, log)
 			tellStopping(ctx, c, log)

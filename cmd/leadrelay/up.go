@@ -87,9 +87,14 @@ func up(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer closeStore(s)
+	traces, endTraces, err := startTracing(c, log)
+	if err != nil {
+		return err
+	}
+	defer endTraces()
 	tellPersistence(ctx, s, log)
 
-	running := newLive(c, s, log, func() (*config.Config, error) {
+	running := newLive(c, s, log, traces, func() (*config.Config, error) {
 		next, _, err := load(cmd, options...)
 		if err == nil {
 			_, _, err = ownKey(next, log)

@@ -46,6 +46,9 @@ func (l *loader) check(c *Config) {
 	if !l.faulty["redis.url"] {
 		l.report("", c.Redis.check())
 	}
+	if !l.faulty["tracing.headers"] {
+		l.report("", c.Tracing.check())
+	}
 	if c.Limits.BodyBytes < 1024 {
 		l.problem("", "limits.body_bytes: must be at least 1024")
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	Leads           Leads         `mapstructure:"leads"`
 	Limits          Limits        `mapstructure:"limits"`
 	Worker          Worker        `mapstructure:"worker"`
+	Tracing         Tracing       `mapstructure:"tracing"`
 	TrustedProxies  []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-For is believed; see Proxies
 
 	Proxies []netip.Prefix `mapstructure:"-"` // TrustedProxies
@@ -138,6 +139,13 @@ type Limits struct {
 // Worker is about `leadrelay worker`.
 type Worker struct {
 	Listen string `mapstructure:"listen"` // metrics and health of a worker process; "" for none
+}
+
+// Tracing is about OpenTelemetry traces. Without an Endpoint there are none.
+type Tracing struct {
+	Endpoint string            `mapstructure:"endpoint"` // of an OTLP/HTTP collector
+	Headers  connectors.Secret `mapstructure:"headers"`  // name=value, by commas; see Tracing.Header
+	Sample   float64           `mapstructure:"sample"`   // the share of changes that are traced, 0 to 1
 }
 
 // Connector is one configured connector, ready to be pushed to.

@@ -15,6 +15,7 @@ func (c *Config) Fixed(former *Config) (settings []string) {
 		{"redis", c.Redis, former.Redis},
 		{"log", c.Log, former.Log},
 		{"shutdown_timeout", c.ShutdownTimeout, former.ShutdownTimeout},
+		{"tracing", c.Tracing, former.Tracing},
 		{"worker.listen", c.Worker.Listen, former.Worker.Listen},
 	} {
 		if !reflect.DeepEqual(s.mine, s.their) {

@@ -139,6 +139,7 @@ func defaults() Config {
 		DataDir:         "data",
 		ShutdownTimeout: 25 * time.Second,
 		Log:             Log{Level: "info", Format: "text"},
+		Tracing:         Tracing{Sample: 1},
 		Limits:          Limits{BodyBytes: 64 << 10, ConcurrentRequests: 1024},
 	}
 }

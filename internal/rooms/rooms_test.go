@@ -14,9 +14,9 @@ const module = "github.com/leadrelay/leadrelay/"
 // mayImport lists, for each room, the rooms its code (tests apart) may import. A room that ends in /* is any
 // folder below.
 var mayImport = map[string][]string{
-	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/csv", "connectors/rest", "connectors/rest/conformance", "internal/bench", "internal/config", "internal/console", "internal/embedded", "internal/lead", "internal/store"},
-	"ingest":                      {"internal/lead", "internal/sources", "internal/store"},
-	"worker":                      {"connectors", "internal/lead", "internal/store"},
+	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/csv", "connectors/rest", "connectors/rest/conformance", "internal/bench", "internal/config", "internal/console", "internal/embedded", "internal/lead", "internal/store", "internal/tracing"},
+	"ingest":                      {"internal/lead", "internal/sources", "internal/store", "internal/tracing"},
+	"worker":                      {"connectors", "internal/lead", "internal/store", "internal/tracing"},
 	"connectors":                  {"internal/lead"},
 	"connectors/all":              {"connectors", "connectors/*"},
 	"connectors/recipes":          {"connectors", "connectors/rest"},
@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/store":              {"internal/lead"},
 	"internal/bench":              {"internal/lead", "internal/store"},
 	"internal/config":             {"connectors", "internal/lead", "internal/sources"},
+	"internal/tracing":            {"internal/lead"},
 	"internal/sources":            {"connectors", "internal/lead"},
 	"internal/lockedfile":         {"connectors"},
 	"internal/console":            {"internal/lead", "internal/store"},

@@ -18,6 +18,7 @@ const maxHistory = 4096
 // Attempt is one try to bring a lead in step with a connector, as its history tells it: ids, no personal data.
 type Attempt struct {
 	Op     lead.Op
+	Began  time.Time
 	Took   time.Duration
 	Fault  string // connectors.Fault; "": it did not fail
 	Reason string
@@ -26,10 +27,11 @@ type Attempt struct {
 
 // Call is one request of an Attempt.
 type Call struct {
-	Line   string `json:"l"` // "POST /crm/v3/objects/contacts"
-	Status int    `json:"s,omitempty"`
-	Ms     int64  `json:"d"`           // how long it took
-	Said   string `json:"m,omitempty"` // an answer that is no success, masked, or why there was none
+	Line   string    `json:"l"` // "POST /crm/v3/objects/contacts"
+	Status int       `json:"s,omitempty"`
+	Began  time.Time `json:"-"`           // kept of an Attempt alone
+	Ms     int64     `json:"d"`           // how long it took
+	Said   string    `json:"m,omitempty"` // an answer that is no success, masked, or why there was none
 }
 
 // Outcome is what an attempt came to.
@@ -70,8 +72,8 @@ type historyText struct {
 	Calls     []Call  `json:"q,omitempty"`
 }
 
-// outcome is what the claim's attempt comes to when it is settled.
-func (c *Claim) outcome(verb Verb) Outcome {
+// Outcome is what the claim's Attempt comes to when it is settled.
+func (c *Claim) Outcome(verb Verb) Outcome {
 	switch {
 	case verb == Park:
 		return OutcomeParked
@@ -94,7 +96,7 @@ func (c *Claim) told(verb Verb, now time.Time) string {
 	}
 	text, err := json.Marshal(historyText{
 		At: now.UnixMilli(), Revision: c.Change.Lead.Revision, Op: a.Op, Connector: c.Connector.Name,
-		Outcome: c.outcome(verb), Ms: a.Took.Milliseconds(), Fault: a.Fault, Reason: a.Reason, Calls: a.Calls,
+		Outcome: c.Outcome(verb), Ms: a.Took.Milliseconds(), Fault: a.Fault, Reason: a.Reason, Calls: a.Calls,
 	})
 	if err != nil {
 		panic("store: an attempt always encodes: " + err.Error())
