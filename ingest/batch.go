@@ -214,7 +214,13 @@ func (b *parsedBatch) identify(scoped string) {
 // order in which they were sent.
 func (s *server) acceptMany(ctx context.Context, leads []store.NewLead) []store.Created {
 	if !s.Dedupe {
-		return s.Store.CreateMany(ctx, leads)
+		created := s.Store.CreateMany(ctx, leads)
+		for _, one := range created {
+			if one.Err == nil && !one.Seen {
+				s.accepted(ctx, one.Lead)
+			}
+		}
+		return created
 	}
 	created := make([]store.Created, len(leads))
 	var group errgroup.Group

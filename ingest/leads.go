@@ -16,6 +16,7 @@ import (
 
 	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
+	"github.com/leadrelay/leadrelay/internal/tracing"
 )
 
 func (s *server) create(w http.ResponseWriter, r *http.Request, _ string, key Key) {
@@ -66,6 +67,11 @@ func (s *server) tellAccepted(r *http.Request, operation string, l lead.Lead, ke
 
 // accept stores a new lead, or under dedupe what it changes of the one with its address.
 func (s *server) accept(ctx context.Context, patch lead.Patch, once *store.Idempotency) (l lead.Lead, err error) {
+	defer func() {
+		if err == nil {
+			s.accepted(ctx, l)
+		}
+	}()
 	if !s.Dedupe {
 		return s.Store.Create(ctx, patch, once)
 	}
@@ -74,6 +80,15 @@ func (s *server) accept(ctx context.Context, patch lead.Patch, once *store.Idemp
 		return err
 	})
 	return l, err
+}
+
+// accepted tells of a lead that was made or changed.
+func (s *server) accepted(ctx context.Context, l lead.Lead) {
+	op := lead.Create
+	if l.Revision > 1 {
+		op = lead.Update
+	}
+	s.Tracing.Accepted(ctx, tracing.Change{Lead: l.ID, Revision: l.Revision, Op: op})
 }
 
 func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key Key) {
@@ -102,6 +117,7 @@ func (s *server) update(w http.ResponseWriter, r *http.Request, id string, key K
 		s.refuse(w, err)
 		return
 	}
+	s.accepted(ctx, l)
 	s.tellAccepted(r, "update", l, key)
 	answer{Success: true, Error: new(""), Message: "Lead updated successfully", Data: leadJSON(l, "updated_at")}.write(w, http.StatusOK)
 }
@@ -113,6 +129,7 @@ func (s *server) delete(w http.ResponseWriter, r *http.Request, id string, key K
 		s.refuse(w, err)
 		return
 	}
+	s.Tracing.Accepted(ctx, tracing.Change{Lead: id, Op: lead.Delete})
 	s.metrics.accepted.WithLabelValues("delete").Inc()
 	s.Log.Debug("lead deleted", "lead", id, "key", key.Name)
 	answer{Success: true, Error: new(""), Message: "Lead deleted successfully"}.write(w, http.StatusOK)

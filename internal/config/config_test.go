@@ -237,6 +237,7 @@ func TestEmptyFileIsTheDefaults(t *testing.T) {
 			DataDir:         "data",
 			ShutdownTimeout: 25 * time.Second,
 			Log:             config.Log{Level: "info", Format: "text"},
+			Tracing:         config.Tracing{Sample: 1},
 			Limits:          config.Limits{BodyBytes: 65536, ConcurrentRequests: 1024},
 			Warnings: []string{
 				"api_keys: none, so nobody can send leads",
@@ -261,7 +262,8 @@ func TestFullFile(t *testing.T) {
 			SentinelMaster:   "main",
 			SentinelPassword: "word",
 		},
-		Log: config.Log{Level: "debug", Format: "json"},
+		Log:     config.Log{Level: "debug", Format: "json"},
+		Tracing: config.Tracing{Sample: 1},
 		APIKeys: []config.APIKey{
 			{Name: "Backend", Key: "key-word-word-${WORD}", Scope: config.ScopeFull},
 			{Name: "form", Key: "a-key-from-a-file", Scope: config.ScopeCreate},
@@ -341,6 +343,9 @@ func TestEverySettingCanComeFromTheEnvironment(t *testing.T) {
 		"LEADRELAY_LIMITS_BURST=7",
 		"LEADRELAY_LIMITS_CONCURRENT_REQUESTS=8",
 		"LEADRELAY_WORKER_LISTEN=127.0.0.1:10",
+		"LEADRELAY_TRACING_ENDPOINT=http://127.0.0.1:4318",
+		"LEADRELAY_TRACING_HEADERS=authorization=Bearer abc",
+		"LEADRELAY_TRACING_SAMPLE=0.25",
 	)
 	for name, text := range map[string]string{
 		"nothing in the file":    "",
@@ -358,8 +363,19 @@ func TestEverySettingCanComeFromTheEnvironment(t *testing.T) {
 			Leads:           config.Leads{Dedupe: "email"},
 			Limits:          config.Limits{BodyBytes: 4096, RequestsPerSecond: 0.5, Burst: 7, ConcurrentRequests: 8},
 			Worker:          config.Worker{Listen: "127.0.0.1:10"},
+			Tracing:         config.Tracing{Endpoint: "http://127.0.0.1:4318", Headers: "authorization=Bearer abc", Sample: 0.25},
 		})
 	}
+}
+
+func TestWrongTracingIsNamedWithoutWhatIsSecret(t *testing.T) {
+	equal(t, "problems", problems(t, write(t, "tracing: {endpoint: 'https://user:secret@otlp.example.com', headers: 'secret', sample: 2}")), []string{
+		"tracing.endpoint: must hold no user or password; set tracing.headers",
+		"tracing.headers: must be name=value, several by commas, such as authorization=Bearer abc",
+		"tracing.sample: must be 0 to 1",
+	})
+	c := load(t, write(t, "tracing: {endpoint: 'http://otlp:4318', headers: ' a = b=c , Authorization=Bearer x'}"))
+	equal(t, "headers", c.Tracing.Header(), map[string]string{"A": "b=c", "Authorization": "Bearer x"})
 }
 
 func TestVariableWinsOverTheFilesOtherForm(t *testing.T) {

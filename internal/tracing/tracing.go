@@ -63,7 +63,7 @@ func Start(ctx context.Context, o Options) (*Tracing, error) {
 		})
 	}))
 	provider := sdk.NewTracerProvider(
-		sdk.WithBatcher(exporter, sdk.WithMaxQueueSize(1<<13), sdk.WithExportTimeout(10*time.Second)),
+		sdk.WithBatcher(exporter, sdk.WithBatchTimeout(time.Second), sdk.WithMaxQueueSize(1<<13), sdk.WithExportTimeout(10*time.Second)),
 		// By the trace's id, so that front end and workers choose the same.
 		sdk.WithSampler(sdk.TraceIDRatioBased(o.Sample)),
 		sdk.WithIDGenerator(ids{}),
@@ -116,7 +116,7 @@ func (t *Tracing) WithRequest(r *http.Request, route string, began time.Time) *h
 		return r
 	}
 	caller := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(r.Header))
-	asked := request{route: r.Method + " " + route, began: began, caller: trace.SpanContextFromContext(caller)}
+	asked := request{route: route, began: began, caller: trace.SpanContextFromContext(caller)}
 	return r.WithContext(context.WithValue(r.Context(), requestKey{}, asked))
 }
 
@@ -137,7 +137,7 @@ func (t *Tracing) Accepted(ctx context.Context, c Change) {
 	}
 	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(c.attributes()...)}
 	if asked, ok := ctx.Value(requestKey{}).(request); ok {
-		options = append(options, trace.WithTimestamp(asked.began), trace.WithAttributes(attribute.String("http.route", asked.route)))
+		options = append(options, trace.WithTimestamp(asked.began), trace.WithAttributes(attribute.String("leadrelay.route", asked.route)))
 		if asked.caller.IsValid() {
 			options = append(options, trace.WithLinks(trace.Link{SpanContext: asked.caller}))
 		}
