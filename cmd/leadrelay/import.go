@@ -16,10 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/leadrelay/leadrelay/internal/config"
 	"github.com/leadrelay/leadrelay/internal/lead"
@@ -40,12 +38,8 @@ const (
 	firstProblems = 20
 )
 
-var (
-	// awayFor is how long an import waits for a Redis that takes no leads.
-	awayFor = 5 * time.Minute
-	// progressEvery is how often a line is printed where there is no terminal.
-	progressEvery = 5 * time.Second
-)
+// awayFor is how long an import waits for a Redis that takes no leads.
+var awayFor = 5 * time.Minute
 
 func importCommand() *cobra.Command {
 	var maps, ignored, set []string
@@ -353,7 +347,7 @@ func (i *importer) each(ctx context.Context, do func(*portion) error) error {
 }
 
 func (i *importer) run(ctx context.Context) error {
-	i.shown = newProgress(i.cmd.ErrOrStderr(), i.file.size)
+	i.shown = newProgress(i.cmd.ErrOrStderr(), i.file.size, true)
 	err := i.each(ctx, func(p *portion) error {
 		err := i.write(ctx, p)
 		i.shown.tell(p.read, fmt.Sprintf("%d rows", i.rows))
@@ -554,50 +548,4 @@ func (i *importer) send(ctx context.Context, leads []store.NewLead) []store.Crea
 	}
 	group.Wait()
 	return created
-}
-
-// progress shows how much of a file is done: by a bar on a terminal, else by a line every few seconds.
-type progress struct {
-	out  io.Writer
-	bar  *progressbar.ProgressBar // nil: there is no terminal
-	size int64
-	told time.Time
-}
-
-func newProgress(out io.Writer, size int64) *progress {
-	p := &progress{out: out, size: size, told: time.Now()}
-	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		p.bar = progressbar.NewOptions64(size, progressbar.OptionSetWriter(out), progressbar.OptionShowBytes(true),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth(),
-			progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionUseANSICodes(true))
-	}
-	return p
-}
-
-// tell shows that so many bytes are done.
-func (p *progress) tell(done int64, words string) {
-	switch now := time.Now(); {
-	case p.bar != nil:
-		p.bar.Describe(words)
-		p.bar.Set64(done)
-	case now.Sub(p.told) >= progressEvery:
-		p.told = now
-		if p.size > 0 {
-			words += fmt.Sprintf(", %d%% of the file", 100*done/p.size)
-		}
-		fmt.Fprintln(p.out, words)
-	}
-}
-
-// say prints a line beside.
-func (p *progress) say(line string) {
-	p.end()
-	fmt.Fprintln(p.out, "leadrelay:", line)
-}
-
-// end makes room for what is printed next.
-func (p *progress) end() {
-	if p.bar != nil {
-		p.bar.Clear()
-	}
 }

@@ -320,7 +320,7 @@ func showLead(cmd *cobra.Command, found store.Found) {
 }
 
 func replayCommand() *cobra.Command {
-	var parked bool
+	var parked, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "replay CONNECTOR [ID...]",
 		Short: "Push leads again: those named, or all that are parked",
@@ -341,12 +341,17 @@ the connector refused. Pushing again what is in step does no harm.`,
 					return errors.New("name the leads to push again, or give --parked, one of both")
 				}
 				if parked {
-					n, err := s.ReplayParked(ctx, name, func(done int) { fmt.Fprintf(cmd.ErrOrStderr(), "\r%d leads", done) })
+					totals, err := s.Totals(ctx, []string{name})
 					if err != nil {
 						return err
 					}
-					fmt.Fprintf(cmd.OutOrStdout(), "%d leads will be pushed to %s again\n", n, name)
-					return nil
+					shown := newProgress(cmd.ErrOrStderr(), totals[name].Parked, false)
+					n, err := s.ReplayParked(ctx, name, func(done int) { shown.tell(int64(done), fmt.Sprintf("%d leads", done)) })
+					shown.end()
+					if err != nil {
+						return err
+					}
+					return tell(cmd, asJSON, replayed{name, n, nil}, "%d leads will be pushed to %s again", n, name)
 				}
 				for _, id := range ids {
 					if _, ok := lead.ShardOf(id); !ok {
@@ -357,18 +362,35 @@ the connector refused. Pushing again what is in step does no harm.`,
 					if err := s.Replay(ctx, name, id); err != nil {
 						return fmt.Errorf("%s: %w", id, err)
 					}
-					fmt.Fprintf(cmd.OutOrStdout(), "%s will be pushed to %s again\n", id, name)
 				}
-				return nil
+				return tell(cmd, asJSON, replayed{name, len(ids), ids}, "%s will be pushed to %s again", strings.Join(ids, ", "), name)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&parked, "parked", false, "all leads the connector refused or that were given up")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
+// replayed is what replay did, as --json prints it.
+type replayed struct {
+	Connector string   `json:"connector"`
+	Leads     int      `json:"leads"`
+	IDs       []string `json:"ids,omitempty"`
+}
+
+// tell prints what a verb did: as JSON, or in words.
+func tell(cmd *cobra.Command, asJSON bool, what any, words string, args ...any) error {
+	if asJSON {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(what)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), words+"\n", args...)
+	return err
+}
+
 func pauseCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:     "pause CONNECTOR",
 		Short:   "Stop pushing to a connector; its leads are kept",
 		Example: `  leadrelay pause newsletter`,
@@ -376,13 +398,16 @@ func pauseCommand() *cobra.Command {
 
 		ValidArgsFunction: connectorNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return setGate(cmd, args[0], store.GatePaused, "paused by an operator")
+			return setGate(cmd, asJSON, args[0], store.GatePaused, "paused by an operator")
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
 }
 
 func resumeCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:     "resume CONNECTOR",
 		Short:   "Push to a connector again at once, whether it was paused, held or down",
 		Example: `  leadrelay resume newsletter`,
@@ -390,12 +415,14 @@ func resumeCommand() *cobra.Command {
 
 		ValidArgsFunction: connectorNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return setGate(cmd, args[0], store.GateOpen, "")
+			return setGate(cmd, asJSON, args[0], store.GateOpen, "")
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
 }
 
-func setGate(cmd *cobra.Command, name string, state store.GateState, reason string) error {
+func setGate(cmd *cobra.Command, asJSON bool, name string, state store.GateState, reason string) error {
 	return onStore(cmd, func(ctx context.Context, s *store.Store) error {
 		if err := known(s, name); err != nil {
 			return err
@@ -403,12 +430,7 @@ func setGate(cmd *cobra.Command, name string, state store.GateState, reason stri
 		if err := s.SetGate(ctx, name, store.Gate{State: state, Reason: reason, Since: s.Now()}); err != nil {
 			return err
 		}
-		if state == store.GateOpen {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is open\n", name)
-		} else {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", name, state)
-		}
-		return nil
+		return tell(cmd, asJSON, map[string]any{"connector": name, "state": cmp.Or(string(state), "open")}, "%s is %s", name, cmp.Or(string(state), "open"))
 	})
 }
 
@@ -513,7 +535,8 @@ func parkedBy(connector string, found []store.ParkedRecord) []*parkedGroup {
 }
 
 func dropCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "drop CONNECTOR",
 		Short: "Forget the backlog of a connector that was taken out of the configuration",
 		Long: `Forget the backlog of a connector that was taken out of the configuration, and what it had of each lead. The outside
@@ -525,16 +548,19 @@ system keeps what it has. Should a connector of this name be configured again, i
 				if known(s, args[0]) == nil {
 					return fmt.Errorf("%s is configured; take it out of the configuration first, or `leadrelay pause %s`", args[0], args[0])
 				}
-				n, err := s.Disown(ctx, args[0], func(done int) { fmt.Fprintf(cmd.ErrOrStderr(), "\r%d leads", done) })
+				shown := newProgress(cmd.ErrOrStderr(), -1, false)
+				n, err := s.Disown(ctx, args[0], func(done int) { shown.tell(int64(done), fmt.Sprintf("%d leads", done)) })
+				shown.end()
 				if err != nil {
 					return err
 				}
 				if n == 0 {
 					return fmt.Errorf("nothing is known of a connector %q", args[0])
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is forgotten; it had to do with %d leads\n", args[0], n)
-				return nil
+				return tell(cmd, asJSON, map[string]any{"connector": args[0], "leads": n}, "%s is forgotten; it had to do with %d leads", args[0], n)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
 }

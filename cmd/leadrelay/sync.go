@@ -139,12 +139,13 @@ type backfill struct {
 
 	total, looked int64
 	ahead         int
-	told          time.Time
+	shown         *progress
 	counts        map[difference]int
 }
 
 func (b *backfill) run(ctx context.Context) error {
-	err := b.store.EachHeld(ctx, b.connector.Name, func(leads int64) { b.total = leads }, func(page []store.Held) error {
+	begin := func(leads int64) { b.total, b.shown = leads, newProgress(b.cmd.ErrOrStderr(), leads, false) }
+	err := b.store.EachHeld(ctx, b.connector.Name, begin, func(page []store.Held) error {
 		for _, h := range page {
 			b.looked++
 			d := elsewhere
@@ -162,7 +163,9 @@ func (b *backfill) run(ctx context.Context) error {
 		b.progress()
 		return ctx.Err()
 	})
-	fmt.Fprint(b.cmd.ErrOrStderr(), "\r\033[K")
+	if b.shown != nil {
+		b.shown.end()
+	}
 	return err
 }
 
@@ -194,11 +197,7 @@ func (b *backfill) push(ctx context.Context, id string) error {
 func (b *backfill) queued() int { return b.counts[missing] + b.counts[outdated] + b.counts[leftOut] }
 
 func (b *backfill) progress() {
-	if time.Since(b.told) < 200*time.Millisecond {
-		return
-	}
-	b.told = time.Now()
-	fmt.Fprintf(b.cmd.ErrOrStderr(), "\r%d of %d leads looked at, %d to push, %d wait", b.looked, b.total, b.queued(), b.ahead)
+	b.shown.tell(b.looked, fmt.Sprintf("%d of %d leads looked at, %d to push, %d wait", b.looked, b.total, b.queued(), b.ahead))
 }
 
 func (b *backfill) report(asJSON bool) error {

@@ -325,6 +325,17 @@ func TestOperatorsVerbs(t *testing.T) {
 			t.Errorf("replay: %s", got)
 		}
 		wait(t, "in step again", inStep)
+		for want, args := range map[string][]string{
+			`{"connector":"other","state":"paused"}`:                      {"pause", "other"},
+			`{"connector":"other","state":"open"}`:                        {"resume", "other"},
+			fmt.Sprintf(`{"connector":"sheet","leads":1,"ids":[%q]}`, id): {"replay", "sheet", id},
+			`{"connector":"sheet","leads":0}`:                             {"replay", "sheet", "--parked"},
+			`"connector":"sheet","dry_run":true`:                          {"sync", "sheet", "--dry-run"},
+		} {
+			if got := verb(append(args, "--json")...); !strings.Contains(got, want) || !json.Valid([]byte(got)) {
+				t.Errorf("%v --json: %s", args, got)
+			}
+		}
 		var errs bytes.Buffer
 		if code := run(context.Background(), []string{"pause", "shet", "--config", filepath.Join(dir, "config.yaml")}, io.Discard, &errs); code == 0 || !strings.Contains(errs.String(), "there are: sheet, other") {
 			t.Errorf("pausing what is not there: %d %s", code, errs.String())
