@@ -218,6 +218,7 @@ func (s *server) acceptMany(ctx context.Context, leads []store.NewLead) []store.
 		for _, one := range created {
 			if one.Err == nil && !one.Seen {
 				s.accepted(ctx, one.Lead)
+				s.Store.CountAccepted(one.Lead.Source)
 			}
 		}
 		return created

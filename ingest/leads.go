@@ -70,6 +70,7 @@ func (s *server) accept(ctx context.Context, patch lead.Patch, once *store.Idemp
 	defer func() {
 		if err == nil {
 			s.accepted(ctx, l)
+			s.Store.CountAccepted(l.Source)
 		}
 	}()
 	if !s.Dedupe {

@@ -1,16 +1,24 @@
 package worker
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
 
-// metrics carry connector names and faults, never anything of a lead.
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/leadrelay/leadrelay/internal/store"
+)
+
+// metrics carry connector names and faults, never anything of a lead. What they count, the store's charts count, too.
 type metrics struct {
+	store   *store.Store
 	synced  *prometheus.CounterVec
 	failed  *prometheus.CounterVec
 	latency *prometheus.HistogramVec
 }
 
-func newMetrics(registry prometheus.Registerer) *metrics {
+func newMetrics(registry prometheus.Registerer, s *store.Store) *metrics {
 	m := &metrics{
+		store: s,
 		synced: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "leadrelay_synced_total", Help: "Changes that reached a connector's system.",
 		}, []string{"connector"}),
@@ -19,9 +27,24 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}, []string{"connector", "fault"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "leadrelay_push_seconds", Help: "How long a push or a batch of them took.",
-			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+			Buckets: store.LatencyBounds,
 		}, []string{"connector"}),
 	}
 	registry.MustRegister(m.synced, m.failed, m.latency)
 	return m
+}
+
+func (m *metrics) countSynced(connector string) {
+	m.synced.WithLabelValues(connector).Inc()
+	m.store.CountSynced(connector)
+}
+
+func (m *metrics) countFailed(connector, fault, reason string) {
+	m.failed.WithLabelValues(connector, fault).Inc()
+	m.store.CountFailed(connector, fault, reason)
+}
+
+func (m *metrics) countCall(connector string, took time.Duration) {
+	m.latency.WithLabelValues(connector).Observe(took.Seconds())
+	m.store.CountCall(connector, took)
 }

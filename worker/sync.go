@@ -195,7 +195,7 @@ func (r *runner) push(claims []*store.Claim, h *host) []result {
 		results[i].took += took
 	}
 	r.quick.Store(took < quickPush)
-	r.metrics.latency.WithLabelValues(r.Name).Observe(took.Seconds())
+	r.metrics.countCall(r.Name, took)
 	return results
 }
 
@@ -405,7 +405,7 @@ func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 	if got.err == nil {
 		r.failures.end()
 		r.throttles.Store(0)
-		r.metrics.synced.WithLabelValues(r.Name).Inc()
+		r.metrics.countSynced(r.Name)
 		before := c.Record
 		c.Attempt = attempt(c, got)
 		if before.Ref != "" && before.Ref != got.ref && !got.spared {
@@ -451,7 +451,7 @@ func (r *runner) conclude(c *store.Claim, got result, this *call) (more bool) {
 	v := r.after(c, got.err, now, this)
 	v.record.Sent = v.record.Sent || r.mayHaveApplied(got.err)
 	fault, reason := v.record.Fault, v.record.Reason
-	r.metrics.failed.WithLabelValues(r.Name, fault).Inc()
+	r.metrics.countFailed(r.Name, fault, reason)
 	r.log.Warn("push failed", "lead", id, "revision", revision, "fault", fault, "error", reason, "then", string(v.verb), "attempt", v.record.Attempts)
 	c.Record = v.record
 	c.Attempt = attempt(c, got)

@@ -77,7 +77,7 @@ func New(list []Connector, intake Intake, opts Options) *Worker {
 	if opts.Shutdown == 0 {
 		opts.Shutdown = 25 * time.Second
 	}
-	w := &Worker{Options: opts, metrics: newMetrics(opts.Metrics), list: list, runners: map[string]*runner{}}
+	w := &Worker{Options: opts, metrics: newMetrics(opts.Metrics, opts.Store), list: list, runners: map[string]*runner{}}
 	w.intake.Store(&intake)
 	for _, c := range list {
 		w.runners[c.Name] = w.newRunner(c, list)

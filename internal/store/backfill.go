@@ -149,5 +149,10 @@ func (s *Store) Disown(ctx context.Context, connector string, progress func(done
 			return done, err
 		}
 	}
-	return done, wrapRedis(s.client.HDel(ctx, gatesKey, connector).Err())
+	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.HDel(ctx, gatesKey, connector)
+		p.HDel(ctx, failuresKey, connector)
+		return nil
+	})
+	return done, wrapRedis(err)
 }

@@ -34,5 +34,6 @@
 //	lr:{memory}:*     what workers share of an account, such as an access token, see memory.go
 //	lr:session:HASH   an operator's session at the console, until it ends
 //	lr:audit          list: what operators did there, newest first
+//	lr:{activity}:*   what went on in the last hour and the last day, and each connector's last failure, see activity.go
 //	asynq:*           the jobs, as asynq lays them out
 package store

@@ -38,6 +38,7 @@ var (
 	holdScript   = newScript(source("hold"))
 	unlockScript = newScript(source("unlock"))
 	gateScript   = newScript(source("gate"))
+	countScript  = newScript(source("count"))
 )
 
 func source(name string) string {

@@ -21,6 +21,7 @@ type Status struct {
 	Reason    string // why they are kept back
 	Since     time.Time
 	Until     time.Time // when that is over or tried again, zero if nobody knows
+	Failure   Failure   // the last push that failed, however long ago; zero if there is none
 	Totals
 }
 
@@ -42,11 +43,15 @@ func (s *Store) Statuses(ctx context.Context) ([]Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	failures, err := s.LastFailures(ctx)
+	if err != nil {
+		return nil, err
+	}
 	now := s.Now()
 	all := make([]Status, len(names))
 	for i, name := range names {
 		gate, rest := gates[name], rests[name]
-		c := Status{Connector: name, State: StatusInStep, Totals: totals[name]}
+		c := Status{Connector: name, State: StatusInStep, Totals: totals[name], Failure: failures[name]}
 		switch {
 		case !gate.Opens(now):
 			c.State, c.Reason, c.Since, c.Until = string(gate.State), gate.Reason, gate.Since, gate.Until

@@ -44,6 +44,7 @@ type Store struct {
 	clock      *Clock
 	bell       *bell
 	intake     *intake
+	counting   counting
 	stop       context.CancelFunc
 }
 
@@ -66,6 +67,7 @@ func New(ctx context.Context, client redis.UniversalClient, connectors []Connect
 	}
 	running, stop := context.WithCancel(context.Background())
 	s := &Store{client: client, pipe: pipe, log: log, clock: clock, stop: stop}
+	s.counting.ended = make(chan struct{})
 	s.SetConnectors(connectors)
 	s.bell = newBell(running, asynq.NewClientFromRedisClient(client), client, log)
 	s.intake = newIntake(s)
@@ -73,6 +75,7 @@ func New(ctx context.Context, client redis.UniversalClient, connectors []Connect
 		s.clockWentBack(back)
 	}
 	go clock.keep(running, s.clockWentBack)
+	go s.keepActivity(running)
 	return s, nil
 }
 
@@ -102,6 +105,7 @@ func (s *Store) Close() error {
 	s.intake.close()
 	s.bell.close()
 	s.stop()
+	<-s.counting.ended
 	return s.pipe.close()
 }
 

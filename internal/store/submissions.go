@@ -230,6 +230,14 @@ func (s *Store) CountSubmissions(ctx context.Context) (map[string]map[Submission
 // Release makes a submission the lead that patch says, with the work it is for every connector, in one step. Repeating
 // it makes no second lead. Under dedupe by address the lead may be one that was there.
 func (s *Store) Release(ctx context.Context, id string, patch lead.Patch, dedupe bool) (lead.Lead, error) {
+	l, err := s.release(ctx, id, patch, dedupe)
+	if err == nil {
+		s.CountAccepted(l.Source)
+	}
+	return l, err
+}
+
+func (s *Store) release(ctx context.Context, id string, patch lead.Patch, dedupe bool) (lead.Lead, error) {
 	shard, ok := lead.ShardOf(id)
 	if !ok {
 		return lead.Lead{}, ErrNotFound
