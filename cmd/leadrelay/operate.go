@@ -85,68 +85,6 @@ func connectorNames(cmd *cobra.Command, args []string, _ string) ([]string, cobr
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-type connectorStatus struct {
-	Connector string     `json:"connector"`
-	State     string     `json:"state"`
-	Reason    string     `json:"reason,omitempty"`
-	Backlog   int64      `json:"backlog"`
-	Parked    int64      `json:"parked"`
-	Oldest    *time.Time `json:"oldest,omitempty"`
-}
-
-func statusCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "status",
-		Short: "Show each connector: its state, what is behind, what is parked",
-		Example: `  leadrelay status
-  leadrelay status --json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
-				all, err := statuses(ctx, s)
-				if err != nil {
-					return err
-				}
-				words, _ := s.Persistence(ctx).Survives()
-				if asJSON {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"connectors": all, "persistence": words})
-				}
-				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintln(table, "CONNECTOR\tSTATE\tBACKLOG\tOLDEST\tPARKED\tREASON")
-				for _, c := range all {
-					oldest := "-"
-					if c.Oldest != nil {
-						oldest = max(0, s.Now().Sub(*c.Oldest)).Round(time.Second).String()
-					}
-					fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d\t%s\n", c.Connector, c.State, c.Backlog, oldest, c.Parked, c.Reason)
-				}
-				table.Flush()
-				fmt.Fprintf(cmd.OutOrStdout(), "\npersistence: %s\n", words)
-				return nil
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func statuses(ctx context.Context, s *store.Store) ([]connectorStatus, error) {
-	found, err := s.Statuses(ctx)
-	all := []connectorStatus{}
-	for _, st := range found {
-		c := connectorStatus{Connector: st.Connector, State: st.State, Reason: st.Reason, Backlog: st.Backlog, Parked: st.Parked}
-		if c.Reason == store.LimitsUsedUp {
-			c.Reason += " until " + st.Until.Format(time.RFC3339)
-		}
-		if !st.Oldest.IsZero() {
-			c.Oldest = &st.Oldest
-		}
-		all = append(all, c)
-	}
-	return all, err
-}
-
 func leadsCommand() *cobra.Command {
 	var asJSON bool
 	show := &cobra.Command{
