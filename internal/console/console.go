@@ -59,6 +59,7 @@ type Console struct {
 // lasting is what outlives a change of the options.
 type lasting struct {
 	live    live
+	drawn   drawn
 	hashing *semaphore.Weighted
 	clients *lru.Cache[netip.Prefix, *rate.Limiter]
 	names   *lru.Cache[string, *rate.Limiter]

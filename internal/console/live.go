@@ -157,18 +157,26 @@ func (s *site) stream(v *visit, now func() *site) error {
 	defer s.live.leave(told)
 	send := http.NewResponseController(v.w)
 	send.SetReadDeadline(time.Time{}) // nothing more is read: the server's timeout for that would end the stream
+	tell := func(e event) error {
+		send.SetWriteDeadline(time.Now().Add(sendTimeout))
+		text := append(append([]byte("event: "+e.name+"\ndata: "), e.data...), '\n', '\n')
+		if _, err := v.w.Write(text); err != nil {
+			return err
+		}
+		return send.Flush()
+	}
+	var shown *activity
 	for n := 1; ; n++ {
 		select {
 		case e := <-told:
-			if !v.stays(now(), n) {
+			if !v.stays(now(), n) || tell(e) != nil {
 				return nil
 			}
-			send.SetWriteDeadline(time.Now().Add(sendTimeout))
-			text := append(append([]byte("event: "+e.name+"\ndata: "), e.data...), '\n', '\n')
-			if _, err := v.w.Write(text); err != nil {
-				return nil
+			charts := v.charts(now())
+			if charts == nil || charts == shown {
+				continue
 			}
-			if err := send.Flush(); err != nil {
+			if shown = charts; tell(event{"activity", charts.event}) != nil {
 				return nil
 			}
 		case <-v.ctx.Done():
@@ -177,6 +185,17 @@ func (s *site) stream(v *visit, now func() *site) error {
 			return nil
 		}
 	}
+}
+
+// charts are those a viewer asked for, nil where they cannot be read now.
+func (v *visit) charts(now *site) *activity {
+	ctx, cancel := context.WithTimeout(v.ctx, storeTimeout)
+	defer cancel()
+	charts, err := now.activity(ctx, spanOf(v.r))
+	if err != nil {
+		return nil
+	}
+	return charts
 }
 
 // stays says whether a viewer may be told the nth event: not when their session ended or the operator is gone.

@@ -124,12 +124,17 @@ func (s *site) overview(v *visit) error {
 	if err != nil {
 		return err
 	}
+	charts, err := s.activity(v.ctx, spanOf(v.r))
+	if err != nil {
+		return err
+	}
 	words, safe := s.Store.Persistence(v.ctx).Survives()
 	return v.show(http.StatusOK, "overview", page{Title: "Overview", Section: "overview", Data: struct {
 		overview
+		Activity    *activity
 		Persistence string
 		Safe        bool
-	}{o, words, safe}})
+	}{o, charts, words, safe}})
 }
 
 // badges are left out where they cannot be read in time: the page itself says why.

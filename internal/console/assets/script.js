@@ -54,6 +54,11 @@ function keepLive() {
 			: "The connection was lost. What is shown may be old; it is being tried again.");
 	});
 	events.addEventListener("trouble", () => trouble("Redis does not answer. What is shown may be old."));
+	events.addEventListener("activity", (event) => {
+		const now = JSON.parse(event.data);
+		for (const charts of document.querySelectorAll("[data-pushes]")) charts.innerHTML = now.pushes[charts.dataset.pushes] ?? "";
+		document.querySelector("[data-accepted]").innerHTML = now.accepted;
+	});
 	events.addEventListener("overview", (event) => {
 		const now = JSON.parse(event.data);
 		if (now.connectors.map((c) => c.name).join("\n") !== names("[data-connector]", "connector") ||
