@@ -37,7 +37,7 @@ var hashOf = sync.OnceValue(func() string {
 
 // world is a console on a Redis.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	redis   *redistest.Redis
 	store   *store.Store
 	console *console.Console
@@ -64,12 +64,12 @@ func (l *logs) String() string {
 	return l.text.String()
 }
 
-func newWorld(t *testing.T, change func(w *world, o *console.Options)) *world {
+func newWorld(t testing.TB, change func(w *world, o *console.Options)) *world {
 	t.Helper()
 	return newWorldOn(t, redistest.Start(t), change)
 }
 
-func newWorldOn(t *testing.T, r *redistest.Redis, change func(w *world, o *console.Options)) *world {
+func newWorldOn(t testing.TB, r *redistest.Redis, change func(w *world, o *console.Options)) *world {
 	t.Helper()
 	w := &world{t: t, redis: r}
 	w.store = w.process("crm", "newsletter")
