@@ -6,8 +6,9 @@ import (
 	"encoding/json"
 	"html/template"
 	"net/http"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/leadrelay/leadrelay/internal/store"
 )
@@ -26,9 +27,13 @@ type activity struct {
 
 // drawn keeps the charts for all who look at them.
 type drawn struct {
-	mu   sync.Mutex // held while they are drawn: others wait for that
-	last map[string]*activity
-	at   map[string]time.Time
+	drawing *semaphore.Weighted // of one: others wait for what is drawn
+	last    map[string]*activity
+	at      map[string]time.Time
+}
+
+func (d *drawn) init() {
+	d.drawing, d.last, d.at = semaphore.NewWeighted(1), map[string]*activity{}, map[string]time.Time{}
 }
 
 // spanOf is the span that is asked for.
@@ -42,8 +47,10 @@ func spanOf(r *http.Request) store.Span {
 // activity returns the charts of a span, a moment old.
 func (s *site) activity(ctx context.Context, span store.Span) (*activity, error) {
 	d := &s.drawn
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	if err := d.drawing.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer d.drawing.Release(1)
 	if d.last[span.Name] != nil && time.Since(d.at[span.Name]) < activityFor {
 		return d.last[span.Name], nil
 	}
@@ -58,9 +65,6 @@ func (s *site) activity(ctx context.Context, span store.Span) (*activity, error)
 	}
 	if a.event, err = json.Marshal(a); err != nil {
 		return nil, err
-	}
-	if d.last == nil {
-		d.last, d.at = map[string]*activity{}, map[string]time.Time{}
 	}
 	d.last[span.Name], d.at[span.Name] = a, began
 	return a, nil

@@ -98,6 +98,7 @@ func New(o Options) (*Console, error) {
 	}
 	c.current.Store(s)
 	c.live.init()
+	c.drawn.init()
 	return c, nil
 }
 

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	lookedAt      = 500 // of the leads that are parked for a connector, the latest
+	lookedAt      = 500  // of the leads that are parked for a connector, the latest
+	lookedAtInAll = 2000 // of all connectors together, in equal parts
 	listedOfGroup = 20
 	replaysAtOnce = 32
 )
@@ -56,7 +57,7 @@ func (s *site) failed(v *visit) error {
 		return err
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return totals[name].Parked == 0 })
-	parked, err := s.Store.LatestParked(v.ctx, names, lookedAt)
+	parked, err := s.Store.LatestParked(v.ctx, names, min(lookedAt, max(1, lookedAtInAll/max(1, len(names)))))
 	if err != nil {
 		return err
 	}

@@ -172,12 +172,13 @@ func (s *site) stream(v *visit, now func() *site) error {
 			if !v.stays(now(), n) || tell(e) != nil {
 				return nil
 			}
-			charts := v.charts(now())
-			if charts == nil || charts == shown {
+			if e.name != "overview" {
 				continue
 			}
-			if shown = charts; tell(event{"activity", charts.event}) != nil {
-				return nil
+			if charts := v.charts(now()); charts != nil && charts != shown {
+				if shown = charts; tell(event{"activity", charts.event}) != nil {
+					return nil
+				}
 			}
 		case <-v.ctx.Done():
 			return nil

@@ -83,14 +83,14 @@ const (
 	seedBatch        = 1000
 )
 
-// seededConnector is the name of a connector. The first five have parked leads, the last is held, the one before it is
-// down.
+// seededConnector is the name of a connector. The last is held, the one before it is down.
 func seededConnector(i int) string { return fmt.Sprintf("connector-%02d", i) }
 
 func seeded(b *testing.B, leads int) *seeds {
 	b.Helper()
 	r := redistest.StartAlone(b)
 	r.Configure(b, "appendonly", "no")
+	b.Cleanup(func() { r.Client.FlushDBAsync(context.Background()) }) // which else takes long
 	s := &seeds{world: newWorldOn(b, r, nil), leads: leads}
 	began := time.Now()
 	var all []store.Connector
@@ -98,10 +98,17 @@ func seeded(b *testing.B, leads int) *seeds {
 		all = append(all, store.Connector{Name: seededConnector(i)})
 	}
 	s.store.SetConnectors(all)
-	for batch := 0; batch*seedBatch < leads; batch++ {
-		s.create(batch, min(seedBatch, leads-batch*seedBatch), all)
+	batches := (leads + seedBatch - 1) / seedBatch
+	for _, refused := range []bool{true, false} {
+		for batch := range batches {
+			if isRefused(batch) == refused {
+				s.create(batch, min(seedBatch, leads-batch*seedBatch), all)
+			}
+		}
+		if refused {
+			s.park()
+		}
 	}
-	s.park()
 	s.fillInbox()
 	now := s.store.Now()
 	for name, gate := range map[string]store.Gate{
@@ -121,14 +128,14 @@ func seeded(b *testing.B, leads int) *seeds {
 	return s
 }
 
+// isRefused says whether the leads of a batch are to be refused by all connectors.
+func isRefused(batch int) bool { return batch%100 == 2 }
+
 // waiting are the connectors that the leads of a batch wait for: all for one batch of 500, else the one that is held for
-// one of 5, the one that is down for one of 20, and for one of 50 those that will refuse them.
+// one of 5 and the one that is down for one of 20.
 func waiting(batch int, all []store.Connector) (some []store.Connector) {
-	switch {
-	case batch%500 == 1:
-		return all[5:]
-	case batch%50 == 2:
-		return all[:5]
+	if batch%500 == 1 || isRefused(batch) {
+		return all
 	}
 	if batch%5 == 0 {
 		some = append(some, all[19])
@@ -150,11 +157,12 @@ func (s *seeds) create(batch, n int, all []store.Connector) {
 		number := batch*seedBatch + i
 		name, email, source, note := fmt.Sprintf("Person %d", number), fmt.Sprintf("person%d@example.com", number), "website", "I am interested in the course"
 		switch {
-		case number%3 == 1:
-			source = fmt.Sprintf("campaign-%d", number%40)
 		case number < 5:
 			source = "rare"
-		case number%(s.leads/200+1) == 7:
+		case number%3 == 1:
+			source = fmt.Sprintf("campaign-%d", number%40)
+		}
+		if number%(s.leads/200+1) == 7 {
 			email = "many@example.com"
 		}
 		leads[i].Patch = lead.Patch{Name: &name, Email: &email, Source: &source, Note: &note, Custom: map[string]any{"company": "Example GmbH", "utm_campaign": "spring"}}
@@ -175,6 +183,9 @@ func (s *seeds) create(batch, n int, all []store.Connector) {
 					records = append(records, c.Name, fmt.Sprintf(`1 {"r":"%d","t":1790000000000}`, i))
 				}
 			}
+			if len(records) == 0 {
+				continue
+			}
 			shard, _ := lead.ShardOf(one.Lead.ID)
 			p.HSet(s.t.Context(), fmt.Sprintf("lr:{%02d}:s:%s", shard, one.Lead.ID), records...)
 		}
@@ -188,14 +199,14 @@ func (s *seeds) create(batch, n int, all []store.Connector) {
 	}
 }
 
-// park has the first five connectors refuse what waits for them.
+// park has every connector refuse what waits for it.
 func (s *seeds) park() {
 	s.t.Helper()
 	var mu sync.Mutex
-	s.each(5*lead.Shards, func(i int) error {
-		ctx, name := context.Background(), seededConnector(i%5)
+	s.each(seededConnectors*lead.Shards, func(i int) error {
+		ctx, name := context.Background(), seededConnector(i%seededConnectors)
 		for {
-			claims, err := s.store.Claim(ctx, store.Connector{Name: name}, i/5, 500, uuid.NewString(), time.Minute)
+			claims, err := s.store.Claim(ctx, store.Connector{Name: name}, i/seededConnectors, 500, uuid.NewString(), time.Minute)
 			if err != nil || len(claims) == 0 {
 				return err
 			}
