@@ -3,14 +3,39 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/leadrelay/leadrelay/internal/config"
+	"github.com/leadrelay/leadrelay/internal/embedded"
+	"github.com/leadrelay/leadrelay/internal/store"
 )
+
+// activityOf is what went on in the last hour of a running `leadrelay up`.
+func activityOf(t *testing.T, r *running) store.Activity {
+	t.Helper()
+	url, ok := embedded.Running(filepath.Join(r.dir, "data"))
+	if !ok {
+		t.Fatal("no store runs")
+	}
+	s, err := openStore(t.Context(), embeddedRedis(url), &config.Config{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(s)
+	activity, err := s.Activity(t.Context(), store.LastHour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return activity
+}
 
 func TestStatusSaysHowFastItGoesAndWhatWentWrong(t *testing.T) {
 	for _, engine := range []string{"", "in-process"} {
@@ -50,18 +75,23 @@ func TestStatusSaysHowFastItGoesAndWhatWentWrong(t *testing.T) {
 				t.Errorf("before anything: %s", got)
 			}
 			for i := range 5 {
-				r.post(fmt.Sprintf(`{"email":"p%d@example.com"}`, i))
+				r.post(fmt.Sprintf(`{"email":"p%d@example.com","source":"fair"}`, i))
 			}
 			wait(t, "what was pushed to be counted", func() bool {
-				sheet, hook := read()
-				return sheet.PerMinute >= 1 && hook.LastError != nil && hook.Parked == 5
+				counted := activityOf(t, r)
+				_, hook := read()
+				return hook.Parked == 5 && counted.Sum("sheet").Synced == 5 && counted.Sum("hook").Failed == 5 && len(counted.Sources["fair"]) > 0
 			})
 			sheet, failing := read()
-			if sheet.PerMinute > 1.25 || sheet.LastError != nil || sheet.Backlog != 0 {
+			if sheet.PerMinute <= 1 || sheet.PerMinute > 1.25 || sheet.LastError != nil || sheet.Backlog != 0 {
 				t.Errorf("sheet: %+v", sheet)
 			}
-			if e := failing.LastError; failing.PerMinute != 0 || e.Fault != "lead" || !strings.Contains(e.Reason, "422") || time.Since(e.At).Abs() > time.Hour {
+			if e := failing.LastError; failing.PerMinute != 0 || failing.Parked != 5 || e == nil || e.Fault != "lead" || !strings.Contains(e.Reason, "422") || time.Since(e.At).Abs() > time.Hour {
 				t.Errorf("hook: %+v", failing)
+			}
+			activity := activityOf(t, r)
+			if _, ok := activity.Sum("sheet").Latency(.5); !ok || activity.Sum("hook").Failed != 5 || !slices.Equal(activity.BusiestSources(), []string{"fair"}) {
+				t.Errorf("counted is %+v", activity)
 			}
 			got := verb("status")
 			for _, line := range []string{`sheet +in step +0 +- +1\.\d/min +0 +-`, `hook +in step +0 +- +- +5 +.*422.* \(\d+m?\d*s ago\)`} {
