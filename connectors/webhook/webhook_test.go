@@ -231,9 +231,9 @@ func TestARetrySendsTheSameBytesUnderTheSameIDAtANewTime(t *testing.T) {
 	change := connectortest.Created(connectortest.Sample(1))
 	change.ID = change.Lead.ID + ".1.hook"
 	start := time.Now()
-	h.now = func() time.Time { return start }
+	h.Now = func() time.Time { return start }
 	push(t, h, change)
-	h.now = func() time.Time { return start.Add(time.Minute) }
+	h.Now = func() time.Time { return start.Add(time.Minute) }
 	push(t, h, change)
 	first, second := to.requests[0], to.requests[1]
 	if first.body != second.body {
@@ -320,11 +320,11 @@ func TestSignaturesAreTheReferenceVectors(t *testing.T) {
 		t.Fatal("there are no vectors")
 	}
 	for _, v := range vectors.Sign {
-		key, err := parseSecret(connectors.Secret(v.Secret))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := signatures([][]byte{key}, v.ID, strconv.FormatInt(v.Timestamp, 10), []byte(v.Payload)); got != v.Signature {
+		signer, _ := opened(t, map[string]any{"secret": v.Secret})
+		signer.Now = func() time.Time { return time.Unix(v.Timestamp, 0) }
+		header := http.Header{}
+		signer.Sign(header, v.ID, []byte(v.Payload))
+		if got := header.Get("webhook-signature"); got != v.Signature {
 			t.Errorf("got %s, want %s", got, v.Signature)
 		}
 	}
@@ -540,12 +540,15 @@ func TestTypesCoverEveryOperation(t *testing.T) {
 }
 
 func BenchmarkBody(b *testing.B) {
-	h := &hook{}
-	key, _ := parseSecret(testSecret)
+	receiver, err := connectors.NewWebhook(Settings{URL: "https://example.com", Secret: testSecret, Timeout: time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := &hook{Webhook: receiver}
 	change := connectortest.Created(connectortest.Sample(1))
 	b.ReportAllocs()
 	for b.Loop() {
 		body, _ := h.body(change)
-		signatures([][]byte{key}, change.ID, "1614265330", body)
+		h.Sign(http.Header{}, change.ID, body)
 	}
 }
