@@ -58,9 +58,8 @@ func TestEveryKindIsDescribed(t *testing.T) {
 		if kind.Title == "" || !strings.HasPrefix(kind.Docs, "https://") {
 			t.Errorf("%s has the title %q and the page %q", kind.Name, kind.Title, kind.Docs)
 		}
-		settings := reflect.TypeOf(kind.Settings)
-		for i := range settings.NumField() {
-			if field := settings.Field(i); field.Tag.Get("mapstructure") != "" && field.Tag.Get("help") == "" {
+		for _, field := range reflect.VisibleFields(reflect.TypeOf(kind.Settings)) {
+			if !field.Anonymous && field.Tag.Get("mapstructure") != "" && field.Tag.Get("help") == "" {
 				t.Errorf("%s: the setting %s is not explained", kind.Name, field.Tag.Get("mapstructure"))
 			}
 		}

@@ -1,27 +1,21 @@
 package smtp
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"maps"
-	stdmail "net/mail"
+	"net/mail"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-
-	"github.com/wneessen/go-mail"
 
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/mailserver"
 )
 
-const (
-	maxSubject = 200     // characters
-	maxText    = 1 << 20 // bytes, less than any server takes
-)
+const maxText = 1 << 20 // bytes, less than any server takes
 
 // message is the whole mail about change. But for its date it is the same on every attempt.
 func (m *mailer) message(change lead.Change, now time.Time) ([]byte, error) {
@@ -36,27 +30,15 @@ func (m *mailer) message(change lead.Change, now time.Time) ([]byte, error) {
 	if len(text) > maxText {
 		return nil, &connectors.Error{Fault: connectors.Lead, Err: errors.New("the mail would be longer than 1 MiB; choose what it says by fields or body")}
 	}
-	_, domain, _ := strings.Cut(m.from.Address, "@")
-	msg := mail.NewMsg() // UTF-8 as quoted-printable: lines are short, and servers need not take eight bits
-	msg.FromMailAddress(m.from)
-	msg.ToMailAddress(m.to...)
-	if m.ReplyToLead && plain(change.Lead.Email) && change.Op != lead.Delete {
-		msg.ReplyToMailAddress(&stdmail.Address{Name: oneLine(change.Lead.Name), Address: change.Lead.Email})
+	letter := mailserver.Letter{ID: change.ID, Thread: change.Lead.ID, Subject: subject, Text: text}
+	if m.replyToLead && change.Op != lead.Delete {
+		letter.ReplyTo = &mail.Address{Name: change.Lead.Name, Address: change.Lead.Email}
 	}
-	msg.Subject(subject)
-	msg.SetDateWithValue(now)
-	msg.SetMessageIDWithValue(dotAtom(change.ID) + "@" + domain)
-	msg.SetGenHeader(mail.HeaderReferences, "<"+dotAtom(change.Lead.ID)+"@"+domain+">")
-	msg.SetUserAgent(connectors.UserAgent)
-	msg.SetGenHeader("Auto-Submitted", "auto-generated")
-	// What Exchange heeds (https://learn.microsoft.com/en-us/openspecs/exchange_server_protocols/ms-oxcmail/ced68690-498a-4567-9d14-5c01f974d8b1).
-	msg.SetGenHeader(mail.HeaderXAutoResponseSuppress, "OOF, AutoReply")
-	msg.SetBodyString(mail.TypeTextPlain, text)
-	var whole bytes.Buffer
-	if _, err := msg.WriteTo(&whole); err != nil {
+	whole, err := m.Compose(letter, now)
+	if err != nil {
 		return nil, &connectors.Error{Fault: connectors.Lead, Err: errors.New("the lead cannot be written as a mail")}
 	}
-	return whole.Bytes(), nil
+	return whole, nil
 }
 
 func (m *mailer) subjectOf(change lead.Change) (string, error) {
@@ -65,9 +47,9 @@ func (m *mailer) subjectOf(change lead.Change) (string, error) {
 	case lead.Delete:
 		return "Lead deleted: " + l.ID, nil
 	case lead.Update:
-		return m.templated(m.subject, l, oneLine, oneLine("Lead changed: "+cmp.Or(l.Name, l.Email)))
+		return m.templated(m.subject, l, mailserver.OneLine, mailserver.OneLine("Lead changed: "+cmp.Or(l.Name, l.Email)))
 	default:
-		return m.templated(m.subject, l, oneLine, oneLine("New lead: "+cmp.Or(l.Name, l.Email)))
+		return m.templated(m.subject, l, mailserver.OneLine, mailserver.OneLine("New lead: "+cmp.Or(l.Name, l.Email)))
 	}
 }
 
@@ -120,29 +102,3 @@ func (m *mailer) shown(l lead.Lead) ([]connectors.Field, error) {
 
 // separators are the line breaks of Unicode; some mail program begins a line after them.
 var separators = strings.NewReplacer("\u2028", "\n", "\u2029", "\n")
-
-// oneLine makes text fit for a header: no control characters, nothing that reads as an encoded word (RFC 2047), and
-// no longer than people read.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	text = strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "=?", "= ?")
-	if runes := []rune(text); len(runes) > maxSubject {
-		text = string(runes[:maxSubject-1]) + "…"
-	}
-	return text
-}
-
-// dotAtom makes an id fit for the left side of a Message-ID (RFC 5322, 3.6.4).
-func dotAtom(id string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x7f && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._", r)) {
-			return r
-		}
-		return '_'
-	}, id)
-}

@@ -24,15 +24,16 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/connectors/connectortest"
 	"github.com/leadrelay/leadrelay/internal/lead"
+	"github.com/leadrelay/leadrelay/internal/mailserver"
 )
 
 func TestSMTPConforms(t *testing.T) {
-	o := newOffice(t, startTLS, "PLAIN", "LOGIN")
+	o := newOffice(t, mailserver.StartTLS, "PLAIN", "LOGIN")
 	connectortest.Run(t, connectortest.Harness{
 		Kind:      Kind,
 		NewVendor: func(testing.TB) connectortest.Vendor { return o.mailbox() },
 		Settings: func(_ string, v connectortest.Vendor) map[string]any {
-			settings := o.settings(startTLS, v.(*mailbox).address)
+			settings := o.settings(mailserver.StartTLS, v.(*mailbox).address)
 			settings["events"] = []any{"created", "updated", "deleted"}
 			return settings
 		},
@@ -42,12 +43,12 @@ func TestSMTPConforms(t *testing.T) {
 }
 
 func TestSMTPWithFieldsConforms(t *testing.T) {
-	o := newOffice(t, implicitTLS, "LOGIN")
+	o := newOffice(t, mailserver.ImplicitTLS, "LOGIN")
 	connectortest.Run(t, connectortest.Harness{
 		Kind:      Kind,
 		NewVendor: func(testing.TB) connectortest.Vendor { return o.mailbox() },
 		Settings: func(_ string, v connectortest.Vendor) map[string]any {
-			settings := o.settings(implicitTLS, v.(*mailbox).address)
+			settings := o.settings(mailserver.ImplicitTLS, v.(*mailbox).address)
 			settings["events"] = []any{"created", "updated", "deleted"}
 			return settings
 		},
@@ -111,8 +112,8 @@ func theLetter(t testing.TB, o *office) letter {
 var everyEvent = map[string]any{"events": []any{"created", "updated", "deleted"}}
 
 func TestTheMailIsWhatIsDocumented(t *testing.T) {
-	o := newOffice(t, noTLS)
-	m := opened(t, with(o.settings(noTLS, "sales@example.com", "Jürgen Doe <jd@example.com>"), everyEvent))
+	o := newOffice(t, mailserver.NoTLS)
+	m := opened(t, with(o.settings(mailserver.NoTLS, "sales@example.com", "Jürgen Doe <jd@example.com>"), everyEvent))
 	l := connectortest.Sample(1)
 	l.Note = "Please ring.\r\nAfter teatime."
 	l.Custom = map[string]any{
@@ -191,8 +192,8 @@ func TestFieldsAndTemplatesSayWhatTheMailSays(t *testing.T) {
 			"New lead: " + l.Name, "A: b\n\nLead " + l.ID + ", revision 1, 2026-03-14 15:09:26 UTC\n"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			o := newOffice(t, noTLS)
-			pushed(t, opened(t, with(o.settings(noTLS), row.settings), row.rules...), connectortest.Created(l))
+			o := newOffice(t, mailserver.NoTLS)
+			pushed(t, opened(t, with(o.settings(mailserver.NoTLS), row.settings), row.rules...), connectortest.Created(l))
 			if got := theLetter(t, o); got.subject != row.subject || got.text != row.text {
 				t.Errorf("got  %q\n%q\nwant %q\n%q", got.subject, got.text, row.subject, row.text)
 			}
@@ -201,16 +202,16 @@ func TestFieldsAndTemplatesSayWhatTheMailSays(t *testing.T) {
 }
 
 func TestATemplateOrATextThatDoesNotFitIsTheLeadsFault(t *testing.T) {
-	o := newOffice(t, noTLS)
+	o := newOffice(t, mailserver.NoTLS)
 	huge := connectortest.Sample(1)
 	huge.Custom = map[string]any{}
 	for i := range 110 {
 		huge.Custom[fmt.Sprint("c", i)] = strings.Repeat("x", lead.MaxCustomValue)
 	}
 	for _, m := range []*mailer{
-		opened(t, with(o.settings(noTLS), map[string]any{"subject": "{{index .name 1 2}}"})),
-		opened(t, with(o.settings(noTLS), map[string]any{"body": "{{slice .source 0 100}}"})),
-		opened(t, o.settings(noTLS)),
+		opened(t, with(o.settings(mailserver.NoTLS), map[string]any{"subject": "{{index .name 1 2}}"})),
+		opened(t, with(o.settings(mailserver.NoTLS), map[string]any{"body": "{{slice .source 0 100}}"})),
+		opened(t, o.settings(mailserver.NoTLS)),
 	} {
 		_, err := m.Push(t.Context(), connectortest.Created(huge), "")
 		if fault, _ := connectors.FaultOf(err); err == nil || fault != connectors.Lead || !strings.HasPrefix(err.Error(), "smtp: ") {
@@ -233,8 +234,8 @@ func TestNoLeadCanWriteAHeaderOrEndTheMail(t *testing.T) {
 		"an encoded word": {"subject": "=?utf-8?q?=0D=0ABcc:_a@example.com?= {{.y}}"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := newOffice(t, noTLS)
-			pushed(t, opened(t, with(o.settings(noTLS), settings)), connectortest.Created(l))
+			o := newOffice(t, mailserver.NoTLS)
+			pushed(t, opened(t, with(o.settings(mailserver.NoTLS), settings)), connectortest.Created(l))
 			got := theLetter(t, o)
 			want := []string{
 				"Auto-Submitted", "Content-Transfer-Encoding", "Content-Type", "Date", "From", "Message-Id", "Mime-Version", "References", "Reply-To",
@@ -272,8 +273,8 @@ func TestNoLeadCanWriteAHeaderOrEndTheMail(t *testing.T) {
 		})
 	}
 	// A server takes exactly CR LF "." CR LF for the end; other line ends make some servers see one where others do not.
-	o := newOffice(t, noTLS)
-	pushed(t, opened(t, o.settings(noTLS)), connectortest.Created(l))
+	o := newOffice(t, mailserver.NoTLS)
+	pushed(t, opened(t, o.settings(mailserver.NoTLS)), connectortest.Created(l))
 	raw := o.received()[0].raw
 	if rest := strings.ReplaceAll(raw, "\r\n", ""); strings.ContainsAny(rest, "\r\n") {
 		t.Errorf("a bare line end: %q", raw)
@@ -281,12 +282,12 @@ func TestNoLeadCanWriteAHeaderOrEndTheMail(t *testing.T) {
 }
 
 func TestTextsArriveWholeInShortLines(t *testing.T) {
-	o := newOffice(t, noTLS)
+	o := newOffice(t, mailserver.NoTLS)
 	l := connectortest.Sample(1)
 	l.Name = strings.Repeat("Zoë-Ünïcödé👩‍🚀", 12)
 	l.Note = ".\n..\n.dot\n" + strings.Repeat("長", lead.MaxNote-12) + "\n= =3D trailing \n"
 	l.Custom = map[string]any{"word": strings.Repeat("w", lead.MaxCustomValue)}
-	m := opened(t, with(o.settings(noTLS), map[string]any{"body": "{{.name}}\n{{.note}}{{.word}}\n"}))
+	m := opened(t, with(o.settings(mailserver.NoTLS), map[string]any{"body": "{{.name}}\n{{.note}}{{.word}}\n"}))
 	pushed(t, m, connectortest.Created(l))
 	got := theLetter(t, o)
 	if want := l.Name + "\n" + l.Note + l.Custom["word"].(string) + "\n"; got.text != want {
@@ -306,14 +307,14 @@ func TestTextsArriveWholeInShortLines(t *testing.T) {
 	word := connectortest.Sample(2)
 	word.Name = strings.Repeat("w", 5000)
 	pushed(t, m, connectortest.Created(word))
-	if got := letters(t, o)[1].subject; len([]rune(got)) != maxSubject || !strings.HasSuffix(got, "…") {
+	if got := letters(t, o)[1].subject; len([]rune(got)) != mailserver.MaxSubject || !strings.HasSuffix(got, "…") {
 		t.Errorf("the subject has %d characters: %s", len([]rune(got)), got)
 	}
 }
 
 func TestAMailIsRepeatedUnderItsMessageIDAndEveryChangeHasItsOwn(t *testing.T) {
-	o := newOffice(t, noTLS)
-	m := opened(t, with(o.settings(noTLS), everyEvent))
+	o := newOffice(t, mailserver.NoTLS)
+	m := opened(t, with(o.settings(mailserver.NoTLS), everyEvent))
 	l := connectortest.Sample(1)
 	created := connectortest.Created(l)
 	created.ID = l.ID + ".1.sales"
@@ -341,8 +342,8 @@ func TestOnlyTheConfiguredEventsAreMailed(t *testing.T) {
 		{[]any{"updated"}, []string{"Lead changed"}},
 		{[]any{"deleted", "created"}, []string{"New", "Lead deleted"}},
 	} {
-		o := newOffice(t, noTLS)
-		settings := o.settings(noTLS)
+		o := newOffice(t, mailserver.NoTLS)
+		settings := o.settings(mailserver.NoTLS)
 		if row.events != nil {
 			settings["events"] = row.events
 		}
@@ -376,10 +377,10 @@ func TestReplyToIsTheLeadWhereThatCanBe(t *testing.T) {
 		{"Zee", "joerg@exämple.com", nil, ""},
 		{"Zee", "zee@example.com", map[string]any{"reply_to_lead": false}, ""},
 	} {
-		o := newOffice(t, noTLS)
+		o := newOffice(t, mailserver.NoTLS)
 		l := connectortest.Sample(1)
 		l.Name, l.Email = row.name, row.address
-		pushed(t, opened(t, with(o.settings(noTLS), row.settings)), connectortest.Created(l))
+		pushed(t, opened(t, with(o.settings(mailserver.NoTLS), row.settings)), connectortest.Created(l))
 		got := theLetter(t, o)
 		if row.want == "" {
 			if got.header.Get("Reply-To") != "" {
@@ -395,7 +396,7 @@ func TestReplyToIsTheLeadWhereThatCanBe(t *testing.T) {
 }
 
 func TestTheConnectionIsAsPrivateAsConfigured(t *testing.T) {
-	for _, mode := range []string{startTLS, implicitTLS, noTLS} {
+	for _, mode := range []string{mailserver.StartTLS, mailserver.ImplicitTLS, mailserver.NoTLS} {
 		for _, mechanism := range []string{"", "PLAIN", "LOGIN"} {
 			t.Run(mode+" "+mechanism, func(t *testing.T) {
 				var mechanisms []string
@@ -406,7 +407,7 @@ func TestTheConnectionIsAsPrivateAsConfigured(t *testing.T) {
 				m := opened(t, with(o.settings(mode), map[string]any{"host": "localhost"}))
 				pushed(t, m, connectortest.Created(connectortest.Sample(1)))
 				got := theLetter(t, o)
-				if got.encrypted != (mode != noTLS) || got.mechanism != mechanism {
+				if got.encrypted != (mode != mailserver.NoTLS) || got.mechanism != mechanism {
 					t.Errorf("encrypted %v, signed in by %q", got.encrypted, got.mechanism)
 				}
 			})
@@ -424,10 +425,10 @@ func TestNothingIsSaidWithoutTheTLSThatIsConfigured(t *testing.T) {
 		want   connectors.Fault
 		text   string
 	}{
-		{bare, startTLS, connectors.Setup, "smtp: starttls: the server does not offer it; tls: implicit is for"},
-		{old, startTLS, connectors.Setup, "smtp: starttls: the server does not offer it"},
-		{lying, startTLS, connectors.Remote, "smtp: starttls: 454/4.7.0 not today"},
-		{bare, implicitTLS, connectors.Setup, "smtp: tls: the server does not begin with TLS; port 587 and most others need tls: starttls"},
+		{bare, mailserver.StartTLS, connectors.Setup, "smtp: starttls: the server does not offer it; tls: implicit is for"},
+		{old, mailserver.StartTLS, connectors.Setup, "smtp: starttls: the server does not offer it"},
+		{lying, mailserver.StartTLS, connectors.Remote, "smtp: starttls: 454/4.7.0 not today"},
+		{bare, mailserver.ImplicitTLS, connectors.Setup, "smtp: tls: the server does not begin with TLS; port 587 and most others need tls: starttls"},
 	} {
 		m := opened(t, with(row.server.settings(), map[string]any{"tls": row.mode, "username": testUser, "password": testPassword}))
 		_, err := m.Push(t.Context(), connectortest.Created(connectortest.Sample(1)), "")
@@ -451,7 +452,7 @@ func TestACertificateThatIsNotTrustedIsASetupFault(t *testing.T) {
 		"another name":            {"127.0.0.2", "certificate is valid for ", authority.certificate},
 		"an authority of its own": {"127.0.0.1", "unknown authority", nil},
 	} {
-		for _, mode := range []string{startTLS, implicitTLS} {
+		for _, mode := range []string{mailserver.StartTLS, mailserver.ImplicitTLS} {
 			t.Run(name+" "+mode, func(t *testing.T) {
 				o := newOfficeAt(t, row.host, mode, certificate(t, row.issuer))
 				m := opened(t, with(o.settings(mode), map[string]any{"host": row.host}))
@@ -468,8 +469,8 @@ func TestACertificateThatIsNotTrustedIsASetupFault(t *testing.T) {
 // In go-mail the error of a failed AUTH is not the one that carries the codes of a reply.
 func TestT27AFailedSignInIsASetupFault(t *testing.T) {
 	for _, mechanism := range []string{"PLAIN", "LOGIN"} {
-		o := newOffice(t, startTLS, mechanism)
-		m := opened(t, with(o.settings(startTLS), map[string]any{"password": "wrong horse battery"}))
+		o := newOffice(t, mailserver.StartTLS, mechanism)
+		m := opened(t, with(o.settings(mailserver.StartTLS), map[string]any{"password": "wrong horse battery"}))
 		for _, call := range []func() error{
 			func() error {
 				_, err := m.Push(t.Context(), connectortest.Created(connectortest.Sample(1)), "")
@@ -521,8 +522,8 @@ func TestT27AFailedSignInIsASetupFault(t *testing.T) {
 	if fault, _ := connectors.FaultOf(err); err == nil || fault != connectors.Setup || !strings.Contains(err.Error(), "neither PLAIN nor LOGIN") {
 		t.Errorf("got %v, %v", fault, err)
 	}
-	needed := newOffice(t, noTLS, "PLAIN")
-	settings := needed.settings(noTLS)
+	needed := newOffice(t, mailserver.NoTLS, "PLAIN")
+	settings := needed.settings(mailserver.NoTLS)
 	delete(settings, "username")
 	delete(settings, "password")
 	_, err = opened(t, settings).Push(t.Context(), connectortest.Created(connectortest.Sample(1)), "")
@@ -603,14 +604,14 @@ func TestARefusalIsOfTheSettingsBeforeTheMailAndOfTheLeadAfter(t *testing.T) {
 }
 
 func TestARefusedRecipientLeavesNobodyWithAMail(t *testing.T) {
-	o := newOffice(t, noTLS)
+	o := newOffice(t, mailserver.NoTLS)
 	o.refuse = func(step, argument string) error {
 		if argument == "b@example.com" {
 			return &server.SMTPError{Code: 550, EnhancedCode: server.EnhancedCode{5, 1, 1}, Message: "b@example.com is unknown"}
 		}
 		return nil
 	}
-	m := opened(t, o.settings(noTLS, "a@example.com", "b@example.com", "c@example.com"))
+	m := opened(t, o.settings(mailserver.NoTLS, "a@example.com", "b@example.com", "c@example.com"))
 	_, err := m.Push(t.Context(), connectortest.Created(connectortest.Sample(1)), "")
 	checked := m.Check(t.Context())
 	for _, err := range []error{err, checked} {
@@ -626,7 +627,7 @@ func TestARefusedRecipientLeavesNobodyWithAMail(t *testing.T) {
 func TestWithoutAnAnswerItDependsOnWhetherTheMailWasWhole(t *testing.T) {
 	l, port := listen(t, "127.0.0.1")
 	l.Close() // nobody listens there now
-	_, err := opened(t, (&office{port: port}).settings(noTLS)).Push(t.Context(), connectortest.Created(connectortest.Sample(1)), "")
+	_, err := opened(t, (&office{port: port}).settings(mailserver.NoTLS)).Push(t.Context(), connectortest.Created(connectortest.Sample(1)), "")
 	var e *connectors.Error
 	if !errors.As(err, &e) || e.Fault != connectors.Remote || !e.NotSent || err.Error() != "smtp: connect: connection refused" {
 		t.Errorf("got %+v", err)
@@ -755,7 +756,7 @@ func TestAServerThatNeverStopsTalkingIsLeft(t *testing.T) {
 		done <- nil
 	}()
 	t.Cleanup(func() { l.Close() })
-	m := opened(t, with((&office{port: port}).settings(noTLS), map[string]any{"timeout": "1h"}))
+	m := opened(t, with((&office{port: port}).settings(mailserver.NoTLS), map[string]any{"timeout": "1h"}))
 	_, err := m.Push(t.Context(), connectortest.Created(connectortest.Sample(1)), "")
 	if fault, _ := connectors.FaultOf(err); err == nil || fault != connectors.Remote || len(err.Error()) > 200 {
 		t.Errorf("got %v, %v", fault, err)
@@ -769,7 +770,7 @@ func TestAReplyThatRepeatsTheMailShowsNothingOfTheLead(t *testing.T) {
 	l := connectortest.Sample(1)
 	l.Custom["names"] = []any{"Ottoline Marsh"}
 	for _, step := range []string{"MAIL", "RCPT", "DATA"} {
-		o := newOffice(t, noTLS, "PLAIN")
+		o := newOffice(t, mailserver.NoTLS, "PLAIN")
 		o.refuse = func(at, argument string) error {
 			if at != step {
 				return nil
@@ -777,7 +778,7 @@ func TestAReplyThatRepeatsTheMailShowsNothingOfTheLead(t *testing.T) {
 			return &server.SMTPError{Code: 554, EnhancedCode: server.EnhancedCode{5, 6, 0}, Message: fmt.Sprintf("from %s (%s): %s <%s> said %s, %s of %s",
 				testUser, testPassword, l.Name, l.Email, l.Note, "Ottoline Marsh", l.Custom["company"])}
 		}
-		_, err := opened(t, o.settings(noTLS)).Push(t.Context(), connectortest.Created(l), "")
+		_, err := opened(t, o.settings(mailserver.NoTLS)).Push(t.Context(), connectortest.Created(l), "")
 		if err == nil {
 			t.Fatal("no error")
 		}
@@ -790,8 +791,8 @@ func TestAReplyThatRepeatsTheMailShowsNothingOfTheLead(t *testing.T) {
 }
 
 func TestCheckSignsInAndSendsNothing(t *testing.T) {
-	o := newOffice(t, startTLS, "PLAIN")
-	if err := opened(t, o.settings(startTLS)).Check(t.Context()); err != nil {
+	o := newOffice(t, mailserver.StartTLS, "PLAIN")
+	if err := opened(t, o.settings(mailserver.StartTLS)).Check(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if len(o.received()) != 0 || o.visits() == 0 {
@@ -808,7 +809,7 @@ func TestCheckSignsInAndSendsNothing(t *testing.T) {
 }
 
 func TestConnectorsOfOneAccountShareTheirLimits(t *testing.T) {
-	settings := newOffice(t, noTLS, "PLAIN").settings(noTLS)
+	settings := newOffice(t, mailserver.NoTLS, "PLAIN").settings(mailserver.NoTLS)
 	scope := func(more map[string]any) string { return opened(t, with(settings, more)).Limits().Scope }
 	if scope(nil) != scope(map[string]any{"from": "other@example.com"}) {
 		t.Error("two connectors of one account do not share")
@@ -821,7 +822,7 @@ func TestConnectorsOfOneAccountShareTheirLimits(t *testing.T) {
 }
 
 func TestThePortFollowsFromTLS(t *testing.T) {
-	for mode, want := range map[string]string{"": ":587:", startTLS: ":587:", implicitTLS: ":465:", noTLS: ":25:"} {
+	for mode, want := range map[string]string{"": ":587:", mailserver.StartTLS: ":587:", mailserver.ImplicitTLS: ":465:", mailserver.NoTLS: ":25:"} {
 		settings := map[string]any{"host": "mail.example.com", "from": "a@example.com", "to": []any{"b@example.com"}}
 		if mode != "" {
 			settings["tls"] = mode

@@ -32,6 +32,7 @@ import (
 	server "github.com/emersion/go-smtp"
 
 	"github.com/leadrelay/leadrelay/connectors/connectortest"
+	"github.com/leadrelay/leadrelay/internal/mailserver"
 )
 
 const (
@@ -125,7 +126,7 @@ type delivery struct {
 func newOffice(t testing.TB, mode string, mechanisms ...string) *office {
 	t.Helper()
 	var config *tls.Config
-	if mode != noTLS {
+	if mode != mailserver.NoTLS {
 		config = certificate(t, authority.certificate)
 	}
 	return newOfficeAt(t, "127.0.0.1", mode, config, mechanisms...)
@@ -147,11 +148,11 @@ func newOfficeAt(t testing.TB, host, mode string, config *tls.Config, mechanisms
 	s.ErrorLog = log.New(io.Discard, "", 0)
 	s.ReadTimeout = time.Minute
 	s.EnableSMTPUTF8 = true
-	s.AllowInsecureAuth = mode == noTLS
+	s.AllowInsecureAuth = mode == mailserver.NoTLS
 	switch mode {
-	case startTLS:
+	case mailserver.StartTLS:
 		s.TLSConfig = config
-	case implicitTLS:
+	case mailserver.ImplicitTLS:
 		l = tls.NewListener(l, config)
 	}
 	ended := make(chan struct{})
@@ -410,7 +411,7 @@ func newScripted(t testing.TB, script map[string]string, on ...func(verb string)
 }
 
 func (s *scripted) settings() map[string]any {
-	return (&office{port: s.port}).settings(noTLS, "first@example.com", "second@example.com")
+	return (&office{port: s.port}).settings(mailserver.NoTLS, "first@example.com", "second@example.com")
 }
 
 var goodReplies = map[string]string{

@@ -1,4 +1,4 @@
-package smtp
+package mailserver
 
 import (
 	"context"
@@ -18,7 +18,6 @@ import (
 	protocol "github.com/wneessen/go-mail/smtp"
 
 	"github.com/leadrelay/leadrelay/connectors"
-	"github.com/leadrelay/leadrelay/internal/lead"
 )
 
 const (
@@ -33,7 +32,7 @@ const (
 // session is one connection to the server, and one mail at most. go-mail's own Client would do the steps in one
 // call, whose error does not tell them apart, and would make an error of a connection that breaks after the mail.
 type session struct {
-	*mailer
+	*Server
 	ctx    context.Context
 	conn   net.Conn    // the one below TLS
 	stop   func() bool // closing conn when ctx is done
@@ -44,8 +43,9 @@ type session struct {
 	ended bool // the mail's last line may have gone out
 }
 
-// send hands a whole mail over. Once the server has accepted it nothing that follows is an error.
-func (m *mailer) send(ctx context.Context, message []byte, said []string) error {
+// Send hands a whole mail over, for all recipients or for none. Once the server has accepted it nothing that follows is
+// an error. said lists what no error may repeat.
+func (m *Server) Send(ctx context.Context, message []byte, said []string) error {
 	s, err := m.connect(ctx, said)
 	if err != nil {
 		return err
@@ -58,8 +58,8 @@ func (m *mailer) send(ctx context.Context, message []byte, said []string) error 
 }
 
 // connect dials, makes the connection private and signs in.
-func (m *mailer) connect(ctx context.Context, said []string) (*session, error) {
-	s := &session{mailer: m, ctx: ctx, said: said}
+func (m *Server) connect(ctx context.Context, said []string) (*session, error) {
+	s := &session{Server: m, ctx: ctx, said: said}
 	dialing, cancel := context.WithTimeout(ctx, m.Timeout)
 	defer cancel()
 	var err error
@@ -81,7 +81,7 @@ func (m *mailer) connect(ctx context.Context, said []string) (*session, error) {
 func (s *session) open() error {
 	config := &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12}
 	conn := s.conn
-	if s.TLS == implicitTLS {
+	if s.TLS == ImplicitTLS {
 		secured := tls.Client(s.conn, config)
 		if err := s.step("tls", func() error { return secured.HandshakeContext(s.ctx) }); err != nil {
 			return err
@@ -95,7 +95,7 @@ func (s *session) open() error {
 	if err := s.step("hello", func() error { return s.client.Hello(literal(s.conn.LocalAddr())) }); err != nil {
 		return err
 	}
-	if s.TLS == startTLS {
+	if s.TLS == StartTLS {
 		if offered, _ := s.client.Extension("STARTTLS"); !offered {
 			return s.setup("starttls: the server does not offer it; tls: implicit is for ports such as 465, tls: none for a server without TLS")
 		}
@@ -204,7 +204,7 @@ func (s *session) failure(step string, err error) error {
 	reason := late(s.ctx)
 	switch {
 	case reason != nil:
-	case step == "greeting" && s.TLS != implicitTLS && isTimeout(err):
+	case step == "greeting" && s.TLS != ImplicitTLS && isTimeout(err):
 		reason = errors.New("timed out; a port that begins with TLS, such as 465, needs tls: implicit")
 	default:
 		e.Fault, reason = trouble(err)
@@ -354,28 +354,4 @@ func (l *limited) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p[:min(len(p), l.left)])
 	l.left -= n
 	return n, err
-}
-
-// textsOf lists what a lead says, as a server may repeat it.
-func textsOf(l lead.Lead) []string {
-	texts := append(strings.Fields(l.Name), l.Name, l.Email, l.Note)
-	var add func(any)
-	add = func(value any) {
-		switch v := value.(type) {
-		case string:
-			texts = append(texts, v)
-		case []any:
-			for _, element := range v {
-				add(element)
-			}
-		case map[string]any:
-			for _, element := range v {
-				add(element)
-			}
-		}
-	}
-	for _, value := range l.Custom {
-		add(value)
-	}
-	return texts
 }
