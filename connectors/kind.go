@@ -75,6 +75,18 @@ func DefineDynamic(k Kind, open func(settings reflect.Value, env Env) (Connector
 	return k
 }
 
+// OpenWith decodes raw over defaults and opens what the settings are of, for what is configured as a kind is and is none.
+// It reports all problems at once, each beginning with its key, as open does.
+func OpenWith[S, T any](raw map[string]any, defaults S, open func(S) (T, error)) (T, error) {
+	faulty, err := decode(raw, &defaults)
+	result, refusal := open(defaults)
+	if err != nil {
+		var none T
+		return none, errors.Join(err, apartFrom(faulty, refusal))
+	}
+	return result, refusal
+}
+
 // opened is what open made of settings that decode found faulty, or not.
 func opened(connector Connector, faulty map[string]bool, err, refusal error) (Connector, error) {
 	if err == nil {

@@ -61,6 +61,7 @@ func (l *loader) check(c *Config) {
 	if c.Limits.ConcurrentRequests < 1 {
 		l.problem("", "limits.concurrent_requests: must be at least 1")
 	}
+	l.checkAlerts(c.Alerts)
 }
 
 func (l *loader) oneOf(key, value string, allowed ...string) { l.oneOfAt("", key, value, allowed...) }

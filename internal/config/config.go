@@ -28,6 +28,7 @@ type Config struct {
 	Limits          Limits        `mapstructure:"limits"`
 	Worker          Worker        `mapstructure:"worker"`
 	Tracing         Tracing       `mapstructure:"tracing"`
+	Alerts          Alerts        `mapstructure:"alerts"`
 	TrustedProxies  []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-For is believed; see Proxies
 
 	Proxies []netip.Prefix `mapstructure:"-"` // TrustedProxies
@@ -228,5 +229,6 @@ func (c *Config) Close() error {
 		}
 	}
 	c.CloseSources()
+	c.CloseAlerts()
 	return errors.Join(problems...)
 }

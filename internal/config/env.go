@@ -220,7 +220,7 @@ func (l *loader) strays() []string {
 // listOf returns the list of the file that a name without prefix seems to mean, or "".
 func listOf(name string) string {
 	for _, list := range namedLists {
-		if strings.HasPrefix(strings.ToLower(name)+"_", list+"_") {
+		if strings.HasPrefix(strings.ToLower(name)+"_", strings.ReplaceAll(list, ".", "_")+"_") {
 			return list
 		}
 	}

@@ -38,6 +38,10 @@ func SkipConnectors() Option { return func(l *loader) { l.skipConnectors = true 
 // SkipSources leaves Config.Sources empty and what they name unread: for an operator's command.
 func SkipSources() Option { return func(l *loader) { l.skipSources = true } }
 
+// SkipAlerts lists the destinations of alerts without opening them, their settings and secrets unread: for a process that
+// tells nobody.
+func SkipAlerts() Option { return func(l *loader) { l.skipAlerts = true } }
+
 // LogTo gives the connectors their logger, which may depend on what the file says of logging. Without it they
 // log nothing.
 func LogTo(build func(Log) *slog.Logger) Option { return func(l *loader) { l.log = build } }
@@ -123,6 +127,7 @@ type loader struct {
 	skipFrontEnd     bool
 	skipConnectors   bool
 	skipSources      bool
+	skipAlerts       bool
 	log              func(Log) *slog.Logger
 
 	kinds       []connectors.Kind
@@ -141,6 +146,7 @@ func defaults() Config {
 		Log:             Log{Level: "info", Format: "text"},
 		Tracing:         Tracing{Sample: 1},
 		Limits:          Limits{BodyBytes: 64 << 10, ConcurrentRequests: 1024},
+		Alerts:          Alerts{After: time.Minute, Oldest: 15 * time.Minute, Remind: 24 * time.Hour},
 	}
 }
 
@@ -151,7 +157,18 @@ func revision(text []byte) string {
 }
 
 // namedLists are the lists whose entries have names of their own.
-var namedLists = []string{"api_keys", "operators", "forms", "sources", "connectors"}
+var namedLists = []string{"api_keys", "operators", "forms", "sources", "connectors", "alerts.to"}
+
+// take takes a list out of a document.
+func take(document map[string]any, key string) any {
+	if section, below, inside := strings.Cut(key, "."); inside {
+		document, _ = document[section].(map[string]any)
+		key = below
+	}
+	list := document[key]
+	delete(document, key)
+	return list
+}
 
 // load returns what it could read of text, or of the built-in configuration where path is "".
 func (l *loader) load(path string, text []byte) *Config {
@@ -177,8 +194,7 @@ func (l *loader) load(path string, text []byte) *Config {
 	l.note(document)
 	lists := map[string]any{}
 	for _, key := range namedLists {
-		lists[key] = document[key]
-		delete(document, key)
+		lists[key] = take(document, key)
 	}
 	if l.skipFrontEnd {
 		delete(document, "tls")
@@ -196,6 +212,7 @@ func (l *loader) load(path string, text []byte) *Config {
 		l.sources(lists["sources"], config)
 	}
 	l.connectors(lists["connectors"], config)
+	l.destinations(lists["alerts.to"], config)
 	config.Warnings = append(config.Warnings, l.strays()...)
 	return config
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/connectors/all"
 	"github.com/leadrelay/leadrelay/connectors/recipes"
+	"github.com/leadrelay/leadrelay/internal/alerts"
 	"github.com/leadrelay/leadrelay/internal/config"
 	"github.com/leadrelay/leadrelay/internal/sources"
 )
@@ -106,6 +107,7 @@ func TestShippedExamplesWork(t *testing.T) {
 		"ANNA_PASSWORD_HASH=$2a$12$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuabcdefghijklm", "CAPTCHA_SECRET=c", "TYPEFORM_SECRET=a-secret-of-typeform", "CALENDLY_SIGNING_KEY=a-key-of-calendly-1234", "META_APP_SECRET=0123456789abcdef0123456789abcdef",
 		"META_VERIFY_TOKEN=a-token-for-verification", "META_ACCESS_TOKEN=EAAB", "TALLY_SECRET=a-secret-of-tally-1234", "WEBFLOW_SECRET=a-secret-of-webflow-1234",
 		"WORDPRESS_SECRET=a-secret-of-wordpress", "PARTNER_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "OTHER_SECRET=another-secret-of-others",
+		"SLACK_WEBHOOK_URL=https://hooks.slack.com/services/T0/B0/x", "ALERTS_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
 	)
 	text := strings.NewReplacer("/run/secrets/google.json", serviceAccount(t), "acme.yaml", "testdata/acme.yaml").Replace(uncommented(t))
 	c, err := config.Load(write(t, text), all.Kinds())
@@ -122,6 +124,15 @@ func TestShippedExamplesWork(t *testing.T) {
 	for _, kind := range sources.Kinds() {
 		if !sorts[kind.Name] {
 			t.Errorf("there is no example of a source of type %s", kind.Name)
+		}
+	}
+	var told []string
+	for _, d := range c.Alerts.To {
+		told = append(told, d.Type)
+	}
+	for _, kind := range alerts.Kinds() {
+		if !slices.Contains(told, kind.Name) {
+			t.Errorf("there is no example of alerts to a %s", kind.Name)
 		}
 	}
 	var types []string
@@ -165,6 +176,9 @@ func TestShippedFileNamesEverySetting(t *testing.T) {
 	names("retry", connectors.KeysOf(reflect.TypeFor[config.Retry]()))
 	names("breaker", connectors.KeysOf(reflect.TypeFor[config.Breaker]()))
 	names("limits", []string{"rate", "per", "concurrency"})
+	for _, kind := range alerts.Kinds() {
+		names("alerts.to", connectors.KeysOf(reflect.TypeOf(kind.Settings)))
+	}
 	for _, kind := range all.Whole() {
 		if !isRecipe(kind) {
 			names(kind.Name, connectors.KeysOf(reflect.TypeOf(kind.Settings)))

@@ -14,7 +14,7 @@ const module = "github.com/leadrelay/leadrelay/"
 // mayImport lists, for each room, the rooms its code (tests apart) may import. A room that ends in /* is any
 // folder below.
 var mayImport = map[string][]string{
-	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/csv", "connectors/rest", "connectors/rest/conformance", "internal/bench", "internal/config", "internal/console", "internal/embedded", "internal/lead", "internal/store", "internal/tracing"},
+	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/csv", "connectors/rest", "connectors/rest/conformance", "internal/alerts", "internal/bench", "internal/config", "internal/console", "internal/embedded", "internal/lead", "internal/store", "internal/tracing"},
 	"ingest":                      {"internal/lead", "internal/sources", "internal/store", "internal/tracing"},
 	"worker":                      {"connectors", "internal/lead", "internal/store", "internal/tracing"},
 	"connectors":                  {"internal/lead"},
@@ -26,7 +26,8 @@ var mayImport = map[string][]string{
 	"internal/lead":               {},
 	"internal/store":              {"internal/lead"},
 	"internal/bench":              {"internal/lead", "internal/store"},
-	"internal/config":             {"connectors", "internal/lead", "internal/sources"},
+	"internal/alerts":             {"connectors", "internal/mailserver", "internal/store"},
+	"internal/config":             {"connectors", "internal/alerts", "internal/lead", "internal/sources"},
 	"internal/tracing":            {"internal/lead"},
 	"internal/sources":            {"connectors", "internal/lead"},
 	"internal/lockedfile":         {"connectors"},

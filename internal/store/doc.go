@@ -32,6 +32,11 @@
 //	lr:secret:NAME    random bytes that all processes share
 //	lr:{limits}:*     what counts under vendors' limits, see limits.go
 //	lr:{memory}:*     what workers share of an account, such as an access token, see memory.go
+//	lr:{alerts}:state         the alerts, as they were seen last, and what operators were told
+//	lr:{alerts}:queue:NAME    list: messages that wait for a destination of alerts, oldest first
+//	lr:{alerts}:trouble:NAME  why a destination is not reached
+//	lr:{alerts}:lease:WHAT    which process looks, or sends to a destination
+//	lr:{alerts}:refusals      hash: process -> the configuration that it does not take over
 //	lr:session:HASH   an operator's session at the console, until it ends
 //	lr:audit          list: what operators did there, newest first
 //	lr:{activity}:*   what went on in the last hour and the last day, and each connector's last failure, see activity.go

@@ -39,6 +39,8 @@ var (
 	unlockScript = newScript(source("unlock"))
 	gateScript   = newScript(source("gate"))
 	countScript  = newScript(source("count"))
+	alertScript  = newScript(source("alert"))
+	leaseScript  = newScript(source("lease"))
 )
 
 func source(name string) string {
