@@ -431,7 +431,7 @@ The sources of the configuration are read with their secrets, as "leadrelay inge
 			if which.origin != "" && len(args) > 0 {
 				return errors.New("name the submissions, or give --origin, one of both")
 			}
-			options := []config.Option{config.AllowMissingKeys(), config.SkipConnectors()}
+			options := []config.Option{config.AllowMissingKeys(), config.SkipConnectors(), config.SkipAlerts()}
 			return onConfigured(cmd, options, func(ctx context.Context, s *store.Store, c *config.Config) error {
 				ids := args
 				if len(ids) == 0 {

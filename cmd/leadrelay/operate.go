@@ -28,7 +28,7 @@ func onStore(cmd *cobra.Command, do func(ctx context.Context, s *store.Store) er
 
 // namesAlone loads no more of a configuration than what most verbs need: no secret but the store's.
 func namesAlone() []config.Option {
-	return []config.Option{config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors()}
+	return []config.Option{config.SkipFrontEnd(), config.SkipSources(), config.SkipConnectors(), config.SkipAlerts()}
 }
 
 // onConfigured is onStore for a verb that needs the configuration as well, as options have it loaded.

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/leadrelay/leadrelay/ingest"
+	"github.com/leadrelay/leadrelay/internal/alerts"
 	"github.com/leadrelay/leadrelay/internal/config"
 	"github.com/leadrelay/leadrelay/internal/console"
 	"github.com/leadrelay/leadrelay/internal/store"
@@ -31,7 +32,8 @@ type live struct {
 	log      *slog.Logger
 	front    *frontDoor     // nil where there is none
 	worker   *worker.Worker // nil where there is none
-	demo     bool           // whether the front end has the demo page
+	alerts   *alerts.Watcher
+	demo     bool // whether the front end has the demo page
 	traces   *tracing.Tracing
 
 	reloads *prometheus.CounterVec
@@ -40,13 +42,16 @@ type live struct {
 	mu      sync.Mutex
 	config  *config.Config
 	loaded  time.Time
-	problem string // why the file is not what it runs by; "": it is
+	problem string    // why the file is not what it runs by; "": it is
+	refused time.Time // since when there is a problem
+
+	judged chan struct{} // has a value after a reload
 }
 
 func newLive(c *config.Config, s *store.Store, log *slog.Logger, traces *tracing.Tracing, load func() (*config.Config, error)) *live {
 	registry := newRegistry(s)
 	l := &live{
-		load: load, store: s, registry: registry, log: log, config: c, loaded: time.Now(), traces: traces,
+		load: load, store: s, registry: registry, log: log, config: c, loaded: time.Now(), traces: traces, judged: make(chan struct{}, 1),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "leadrelay_config_reloads_total", Help: "Configurations that were to replace the running one, by outcome: taken over or refused.",
 		}, []string{"outcome"}),
@@ -142,6 +147,7 @@ func (l *live) reload() {
 	next, err := l.load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.judge()
 	if err != nil {
 		l.refuse(err)
 		return
@@ -171,12 +177,19 @@ func (l *live) reload() {
 		}
 	}
 	former.CloseSources()
+	if l.alerts != nil {
+		l.alerts.Reload(alertSettings(next))
+	}
+	former.CloseAlerts()
 	l.reloads.WithLabelValues("taken over").Inc()
 	l.since.SetToCurrentTime()
 	l.log.Info("the configuration has changed and is taken over", "revision", next.Revision, "connectors", len(next.Connectors))
 }
 
 func (l *live) refuse(problem error) {
+	if l.problem == "" {
+		l.refused = l.store.Now()
+	}
 	l.problem = problem.Error()
 	l.reloads.WithLabelValues("refused").Inc()
 	l.log.Error("the configuration has changed and is not taken over; the one before goes on", "problem", problem)

@@ -26,7 +26,8 @@ beside one or more "leadrelay worker".`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// The front end needs the connectors' names, not their secrets.
-			c, log, err := load(cmd, config.SkipConnectors())
+			options := []config.Option{config.SkipConnectors(), config.SkipAlerts()}
+			c, log, err := load(cmd, options...)
 			if err != nil {
 				return err
 			}
@@ -52,12 +53,13 @@ beside one or more "leadrelay worker".`,
 			tellPersistence(ctx, s, log)
 			tellStopping(ctx, c, log)
 			log.Info("accepting leads", "address", listener.Addr().String(), "connectors", len(c.Connectors))
-			running := newLive(c, s, log, traces, func() (*config.Config, error) { c, _, err := load(cmd, config.SkipConnectors()); return c, err })
+			running := newLive(c, s, log, traces, func() (*config.Config, error) { c, _, err := load(cmd, options...); return c, err })
 			front, err := running.frontEnd()
 			if err != nil {
 				return err
 			}
 			go running.keep(ctx)
+			go running.reportRefusals(ctx)
 			return serve(ctx, listener, front, c, log)
 		},
 	}
@@ -95,7 +97,7 @@ the work and the vendors' limits.`,
 			defer running.close()
 			tellPersistence(ctx, s, log)
 			tellStopping(ctx, c, log)
-			w := running.work()
+			w, watcher := running.work(), running.watch()
 			group, ctx := errgroup.WithContext(ctx)
 			if c.Worker.Listen != "" {
 				listener, err := listen("worker.listen", c.Worker.Listen)
@@ -108,6 +110,8 @@ the work and the vendors' limits.`,
 			}
 			group.Go(func() error { return w.Run(ctx) })
 			group.Go(func() error { running.keep(ctx); return nil })
+			group.Go(func() error { running.reportRefusals(ctx); return nil })
+			group.Go(func() error { watcher.Run(ctx); return nil })
 			return group.Wait()
 		},
 	}
@@ -127,7 +131,7 @@ Without a URL it asks for /readyz where the configuration says that up or ingest
 			if len(args) == 1 {
 				url = args[0]
 			} else {
-				c, _, err := load(cmd, orBuiltIn(cmd, config.AllowMissingKeys(), config.SkipSources(), config.SkipConnectors())...)
+				c, _, err := load(cmd, orBuiltIn(cmd, config.AllowMissingKeys(), config.SkipSources(), config.SkipConnectors(), config.SkipAlerts())...)
 				if err != nil {
 					return err
 				}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leadrelay/leadrelay/internal/config"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
@@ -37,14 +38,18 @@ error was. What was pushed in the last seconds may not be counted yet.`,
   leadrelay status --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+			return onConfigured(cmd, namesAlone(), func(ctx context.Context, s *store.Store, c *config.Config) error {
 				all, err := statuses(ctx, s)
+				if err != nil {
+					return err
+				}
+				alerting, err := readAlerts(ctx, s, c)
 				if err != nil {
 					return err
 				}
 				words, _ := s.Persistence(ctx).Survives()
 				if asJSON {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"connectors": all, "persistence": words})
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"connectors": all, "persistence": words, "alerts": alerting})
 				}
 				table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				fmt.Fprintln(table, "CONNECTOR\tSTATE\tBACKLOG\tOLDEST\tRATE\tPARKED\tLAST ERROR")
@@ -53,7 +58,7 @@ error was. What was pushed in the last seconds may not be counted yet.`,
 						c.Connector, c.State, c.Backlog, c.oldest(s.Now()), c.rate(), c.Parked, c.trouble(s.Now()))
 				}
 				table.Flush()
-				fmt.Fprintf(cmd.OutOrStdout(), "\npersistence: %s\n", words)
+				fmt.Fprintf(cmd.OutOrStdout(), "\npersistence: %s\n%s", words, alerting.inShort())
 				return nil
 			})
 		},

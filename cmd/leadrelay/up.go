@@ -107,10 +107,12 @@ func up(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	w := running.work()
+	w, watcher := running.work(), running.watch()
 	group.Go(func() error { return serve(ctx, listener, front, c, log) })
 	group.Go(func() error { return w.Run(ctx) })
 	group.Go(func() error { running.keep(ctx); return nil })
+	group.Go(func() error { running.reportRefusals(ctx); return nil })
+	group.Go(func() error { watcher.Run(ctx); return nil })
 	greet(cmd.OutOrStdout(), c, listener.Addr().String(), description, key, isNew)
 	return group.Wait()
 }

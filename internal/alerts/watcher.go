@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	lookEvery   = 5 * time.Second
+	lookEvery   = 3 * time.Second
 	lookTimeout = 10 * time.Second
 
 	// lookAlone is how long the process that looks is the only one that does, counted from its last look.
@@ -31,7 +31,7 @@ type Options struct {
 	Metrics prometheus.Registerer
 
 	Now   func() time.Time // nil: the time on Redis's clock
-	Every time.Duration    // how often it looks; 0: 5 s
+	Every time.Duration    // how often it looks; 0: 3 s
 }
 
 // Watcher looks how connectors and processes are doing, and tells. Any number of them, in any number of processes, may

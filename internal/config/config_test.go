@@ -239,6 +239,7 @@ func TestEmptyFileIsTheDefaults(t *testing.T) {
 			Log:             config.Log{Level: "info", Format: "text"},
 			Tracing:         config.Tracing{Sample: 1},
 			Limits:          config.Limits{BodyBytes: 65536, ConcurrentRequests: 1024},
+			Alerts:          config.Alerts{After: time.Minute, Oldest: 15 * time.Minute, Remind: 24 * time.Hour},
 			Warnings: []string{
 				"api_keys: none, so nobody can send leads",
 				"connectors: none, so leads are stored and go nowhere",
@@ -252,6 +253,12 @@ func TestFullFile(t *testing.T) {
 	c := load(t, "testdata/good-full.yaml")
 	entries := c.Connectors
 	c.Connectors, c.Revision = nil, ""
+	var told []string
+	for _, d := range c.Alerts.To {
+		told = append(told, d.Name+" "+d.Type)
+	}
+	equal(t, "alerts", told, []string{"chat slack", "pager webhook", "mail smtp"})
+	c.Alerts.To = nil
 	equal(t, "config", c, &config.Config{
 		Path:            "testdata/good-full.yaml",
 		Listen:          "0.0.0.0:80",
@@ -271,6 +278,7 @@ func TestFullFile(t *testing.T) {
 		Leads:  config.Leads{Dedupe: config.DedupeEmail},
 		Limits: config.Limits{BodyBytes: 2048, RequestsPerSecond: 1, Burst: 3, ConcurrentRequests: 99},
 		Worker: config.Worker{Listen: ":8081"},
+		Alerts: config.Alerts{After: 30 * time.Second, Remind: time.Hour, ConsoleURL: "https://leads.example.com/console"},
 	})
 	if len(entries) != 2 {
 		t.Fatalf("got %d connectors, want 2", len(entries))
@@ -346,6 +354,10 @@ func TestEverySettingCanComeFromTheEnvironment(t *testing.T) {
 		"LEADRELAY_TRACING_ENDPOINT=http://127.0.0.1:4318",
 		"LEADRELAY_TRACING_HEADERS=authorization=Bearer abc",
 		"LEADRELAY_TRACING_SAMPLE=0.25",
+		"LEADRELAY_ALERTS_AFTER=2m",
+		"LEADRELAY_ALERTS_OLDEST=1h",
+		"LEADRELAY_ALERTS_REMIND=0s",
+		"LEADRELAY_ALERTS_CONSOLE_URL=https://leads.example.com/console",
 	)
 	for name, text := range map[string]string{
 		"nothing in the file":    "",
@@ -364,6 +376,7 @@ func TestEverySettingCanComeFromTheEnvironment(t *testing.T) {
 			Limits:          config.Limits{BodyBytes: 4096, RequestsPerSecond: 0.5, Burst: 7, ConcurrentRequests: 8},
 			Worker:          config.Worker{Listen: "127.0.0.1:10"},
 			Tracing:         config.Tracing{Endpoint: "http://127.0.0.1:4318", Headers: "authorization=Bearer abc", Sample: 0.25},
+			Alerts:          config.Alerts{After: 2 * time.Minute, Oldest: time.Hour, ConsoleURL: "https://leads.example.com/console"},
 		})
 	}
 }
