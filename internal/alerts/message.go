@@ -56,11 +56,11 @@ func (m Message) Title() string {
 	}
 	switch {
 	case trouble == 0:
-		return fmt.Sprintf("%d conditions are over", well)
+		return fmt.Sprintf("%d alerts are over", well)
 	case well == 0:
-		return fmt.Sprintf("%d things need you", trouble)
+		return fmt.Sprintf("%d alerts", trouble)
 	}
-	return fmt.Sprintf("%d things need you, %d are over", trouble, well)
+	return fmt.Sprintf("%d alerts, over: %d", trouble, well)
 }
 
 // maxShown bounds how long a text becomes: a vendor's outage may be that of many connectors.
@@ -110,7 +110,7 @@ func (e Event) is(adverb string) string {
 func (e Event) isOver() string {
 	switch {
 	case e.Condition == Config:
-		return fmt.Sprintf("%s %s", e.Subject, cmp.Or(e.Ended, "runs by its configuration again"))
+		return fmt.Sprintf("the process %s %s", e.Subject, cmp.Or(e.Ended, "runs by its configuration again"))
 	case e.Ended != "":
 		return fmt.Sprintf("connector %s is not %s any more: it %s", e.Subject, e.Condition, e.Ended)
 	default:
