@@ -52,6 +52,9 @@ name is there.`,
 				}
 				fmt.Fprintf(out, "%s (%s): %s\n", connector.Name, connector.Type, verdict)
 			}
+			for _, d := range c.Alerts.To {
+				fmt.Fprintf(out, "alerts to %s (%s): settings are valid; `leadrelay alerts test %s` tries them\n", d.Name, d.Type, d.Name)
+			}
 			for _, missing := range c.MissingKeys {
 				remedy := "set it for `leadrelay ingest`; `leadrelay up` leaves the key out"
 				if missing == madeByUp(c) {

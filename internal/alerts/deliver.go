@@ -11,6 +11,15 @@ import (
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
+// Outcomes of attempts, as they are counted.
+const (
+	sent    = "sent"
+	failed  = "failed"
+	refused = "refused"
+	givenUp = "given up"
+	dropped = "dropped"
+)
+
 const (
 	// sendAlone is how long the process that sends to a destination is the only one that does, unless it says again that it
 	// is: a dead one's message is sent by another as soon.
@@ -47,8 +56,7 @@ func (w *Watcher) deliver(ctx context.Context, begin func(func())) error {
 		return err
 	}
 	for name := range waiting {
-		trouble := states[name].Trouble
-		if trouble != nil && w.Now().Before(trouble.Next) || !w.claim(name) {
+		if w.rests(states[name]) || !w.claim(name) {
 			continue
 		}
 		begin(func() {
@@ -91,9 +99,8 @@ func (w *Watcher) drain(ctx context.Context, d Destination) {
 		w.keepLease(ctx, d.Name)
 	}()
 	for ctx.Err() == nil {
-		first, err := w.Store.FirstAlerts(ctx, []string{d.Name})
-		message, any := first[d.Name]
-		if err != nil || !any || !w.attempt(ctx, d, message) {
+		message, due, err := w.due(ctx, d.Name)
+		if err != nil || !due || !w.attempt(ctx, d, message) {
 			break
 		}
 	}
@@ -102,6 +109,26 @@ func (w *Watcher) drain(ctx context.Context, d Destination) {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	w.Store.EndAlertLease(end, "send:"+d.Name, w.token) // else it lapses
+}
+
+// due returns the message that waits longest for a destination, if it may be sent now: another process may have tried a
+// moment ago.
+func (w *Watcher) due(ctx context.Context, name string) (message string, due bool, err error) {
+	first, err := w.Store.FirstAlerts(ctx, []string{name})
+	if err != nil {
+		return "", false, err
+	}
+	states, err := w.Store.AlertDestinations(ctx, []string{name})
+	if err != nil {
+		return "", false, err
+	}
+	message, due = first[name]
+	return message, due && !w.rests(states[name]), nil
+}
+
+// rests says whether a destination is left alone for now.
+func (w *Watcher) rests(d store.AlertDestination) bool {
+	return d.Trouble != nil && w.Now().Before(d.Trouble.Next)
 }
 
 // keepLease prolongs the lease of a destination until ctx ends or the lease is another's.
@@ -140,7 +167,7 @@ func (w *Watcher) attempt(ctx context.Context, d Destination, text string) bool 
 	if recordErr != nil {
 		w.Log.Warn("what became of an alert could not be recorded; it is sent again", "destination", d.Name, "message", m.ID, "error", recordErr)
 	}
-	return recordErr == nil && outcome != "failed"
+	return recordErr == nil && outcome != failed
 }
 
 // record writes down what became of an attempt, and returns its outcome. Trouble is logged when it begins or is another,
@@ -154,7 +181,7 @@ func (w *Watcher) record(ctx context.Context, d Destination, m Message, text str
 			log.Info("a destination of alerts is reached again", "attempts", trouble.Tries)
 			err = errors.Join(err, w.Store.NoteAlertTrouble(ctx, d.Name, nil))
 		}
-		return "sent", errors.Join(err, w.Store.EndAlert(ctx, d.Name, text))
+		return sent, errors.Join(err, w.Store.EndAlert(ctx, d.Name, text))
 	}
 
 	fault, wait := connectors.FaultOf(failure)
@@ -168,18 +195,18 @@ func (w *Watcher) record(ctx context.Context, d Destination, m Message, text str
 	trouble.Next = now.Add(max(backoff(trouble.Tries), min(wait, waitMost)))
 	switch {
 	case fault == connectors.Lead:
-		outcome, trouble.Next = "refused", now // that message is; the next may not be
+		outcome, trouble.Next = refused, now // that message is; the next may not be
 		log.Error("an alert is refused and not sent again", "reason", reason)
 	case now.Sub(m.At) >= store.AlertLife:
-		outcome = "given up"
+		outcome = givenUp
 		log.Error("an alert could not be sent for too long and is given up", "reason", reason)
 	default:
-		outcome = "failed"
+		outcome = failed
 		if was != reason {
 			log.Error("a destination of alerts is not reached; it is tried again", "fault", fault, "reason", reason)
 		}
 	}
-	if outcome != "failed" {
+	if outcome != failed {
 		err = errors.Join(err, w.Store.EndAlert(ctx, d.Name, text))
 	}
 	return outcome, errors.Join(err, w.Store.NoteAlertTrouble(ctx, d.Name, trouble))

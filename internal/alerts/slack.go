@@ -54,10 +54,10 @@ func (s slack) send(ctx context.Context, m Message) error {
 		return failure("slack", err)
 	}
 	answer, err := s.client.Do(req)
-	var refused *connectors.Error
-	if answer != nil && errors.As(err, &refused) {
+	var refusal *connectors.Error
+	if answer != nil && errors.As(err, &refusal) {
 		if word := strings.TrimSpace(string(answer.Body)); slackWord.MatchString(word) {
-			refused.Err = fmt.Errorf("%d %s", answer.Status, word)
+			refusal.Err = fmt.Errorf("%d %s", answer.Status, word)
 		}
 	}
 	return failure("slack", err)

@@ -49,7 +49,7 @@ type Watcher struct {
 // New prepares a Watcher; Run starts it.
 func New(settings Settings, opts Options) *Watcher {
 	w := &Watcher{Options: opts, token: uuid.NewString(), sending: map[string]bool{}, outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "leadrelay_alerts_total", Help: "Attempts to tell a destination of alerts, by outcome: sent, failed (it is tried again), refused, given up or dropped.",
+		Name: "leadrelay_alerts_total", Help: "Attempts to tell a destination of alerts, by outcome: sent, failed (it is tried again), refused, given up (it failed for too long) or dropped (too many waited).",
 	}, []string{"to", "outcome"})}
 	if w.Now == nil {
 		w.Now = w.Store.Now
@@ -58,12 +58,19 @@ func New(settings Settings, opts Options) *Watcher {
 		w.Every = lookEvery
 	}
 	w.Metrics.MustRegister(w.outcomes)
-	w.settings.Store(&settings)
+	w.Reload(settings)
 	return w
 }
 
 // Reload replaces the settings. What is being sent goes on as it began.
-func (w *Watcher) Reload(settings Settings) { w.settings.Store(&settings) }
+func (w *Watcher) Reload(settings Settings) {
+	for _, d := range settings.To {
+		for _, outcome := range []string{sent, failed, refused, givenUp, dropped} {
+			w.outcomes.WithLabelValues(d.Name, outcome)
+		}
+	}
+	w.settings.Store(&settings)
+}
 
 // Run looks and tells until ctx ends. What is being sent then ends, too, and is sent again by whoever runs next.
 func (w *Watcher) Run(ctx context.Context) {
@@ -119,14 +126,14 @@ func (w *Watcher) look(ctx context.Context) error {
 	for _, d := range settings.To {
 		to = append(to, d.Name)
 	}
-	done, dropped, err := w.Store.NoteAlerts(ctx, was, next, string(encoded), to)
+	done, gone, err := w.Store.NoteAlerts(ctx, was, next, string(encoded), to)
 	if err != nil || !done {
 		return err
 	}
 	w.Log.Info("operators are told: "+m.Title(), "message", m.ID, "events", len(events), "destinations", len(to))
-	for name, n := range dropped {
+	for name, n := range gone {
 		if n > 0 {
-			w.outcomes.WithLabelValues(name, "dropped").Add(float64(n))
+			w.outcomes.WithLabelValues(name, dropped).Add(float64(n))
 			w.Log.Warn("too many alerts wait for a destination; the oldest are dropped", "destination", name)
 		}
 	}

@@ -195,7 +195,7 @@ type Refusal struct {
 
 const (
 	// RefusalEvery is how often a process says again that it does not take a configuration over.
-	RefusalEvery = 10 * time.Second
+	RefusalEvery = 5 * time.Second
 
 	refusalGone      = 3 * RefusalEvery
 	refusalForgotten = 24 * time.Hour
