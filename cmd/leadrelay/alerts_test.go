@@ -137,7 +137,7 @@ func TestP4OperatorsAreToldOfAHeldConnectorAndThatItIsWell(t *testing.T) {
 
 		refuses.Store(false)
 		show("resume", "hook")
-		wait(t, "the end of it to be told", func() bool { return ops.heard("held well", 1) })
+		wait(t, "the end of it to be told", func() bool { return ops.heard("held over", 1) })
 		if out := show("alerts"); !strings.Contains(out, "nothing is alerting") {
 			t.Errorf("got %s", out)
 		}
@@ -167,7 +167,7 @@ func TestOperatorsAreToldOfAConfigurationThatIsNotTakenOver(t *testing.T) {
 	}
 	// The mended one has another destination, which is told that it is well: alerts are taken over, too.
 	r.write(strings.Replace(good, ops.server.URL, later.server.URL, 1))
-	wait(t, "it to be told that it is well", func() bool { return later.heard("config well", 1) })
+	wait(t, "it to be told that it is well", func() bool { return later.heard("config over", 1) })
 	if ids, _ := ops.got(); len(ids) != 1 {
 		t.Errorf("the former destination was told %d times, want once", len(ids))
 	}
@@ -214,7 +214,7 @@ func TestAlertsOutliveTheProcessThatDecided(t *testing.T) {
 		t.Errorf("got %v, %q", ids, texts[0])
 	}
 	front.kill() // it cannot say that it is well: it is not heard of any more
-	wait(t, "its end to be told", func() bool { return ops.heard("config well", 1) })
+	wait(t, "its end to be told", func() bool { return ops.heard("config over", 1) })
 	if _, texts := ops.got(); !strings.Contains(texts[len(texts)-1], "has ended, or cannot be heard of") || !ops.heard("config alerting", 1) {
 		t.Errorf("got %q", texts)
 	}

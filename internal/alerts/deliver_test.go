@@ -113,7 +113,7 @@ func TestADestinationThatHangsDelaysNoOther(t *testing.T) {
 		all[0].gate("hook", state, "no")
 		wait(t, "it to be told", func() bool { return len(well.got()) > i })
 	}
-	well.heardIs("beside one that hangs", "held hook alerting | held hook well | down hook alerting")
+	well.heardIs("beside one that hangs", "held hook alerting | held hook over | down hook alerting")
 	if got := hanging.got(); len(got) != 1 {
 		t.Errorf("one that hangs was sent %d messages at once", len(got))
 	}
@@ -169,7 +169,7 @@ func TestARefusedMessageHoldsUpNoOther(t *testing.T) {
 	r.answers(nil)
 	p.gate("hook", store.GateOpen, "")
 	p.after(2 * time.Minute)
-	r.heardIs("then", "held hook well")
+	r.heardIs("then", "held hook over")
 	if d := p.destination("ops"); d.Trouble != nil {
 		t.Errorf("it still has trouble: %+v", d.Trouble)
 	}

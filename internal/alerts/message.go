@@ -12,7 +12,7 @@ const (
 	Raised   = "alerting"
 	Reminder = "still alerting"
 	Flapping = "flapping" // it came and went more often than was told
-	Ended    = "well"     // or over for another reason
+	Ended    = "over"     // it is well, or Event.Ended says what else
 )
 
 // Event is one thing that operators are told: ids, names and reasons, no personal data and no secrets.

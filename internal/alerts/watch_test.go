@@ -40,7 +40,7 @@ func TestTroubleIsToldOnceItLastsAndSoIsItsEnd(t *testing.T) {
 	r.heardIs("when it is well for a moment", "")
 	p.after(30 * time.Second)
 	messages = r.got()
-	r.heardIs("when it is well", "held hook well")
+	r.heardIs("when it is well", "held hook over")
 	if text := messages[0].Data.Text; !strings.Contains(text, "Connector hook is not held any more") || !strings.Contains(text, "It lasted: 1h") {
 		t.Errorf("got %s", text)
 	}
@@ -98,7 +98,7 @@ func TestAConnectorIsBehindWhenItsOldestLeadWaitsTooLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.after(90 * time.Second)
-	r.heardIs("when it is in step", "behind sheet well")
+	r.heardIs("when it is in step", "behind sheet over")
 
 	never := usual(r.to("ops"))
 	never.Oldest = 0
@@ -154,7 +154,7 @@ func TestWhatHappensTogetherIsOneMessage(t *testing.T) {
 		p.gate(name, store.GateOpen, "")
 	}
 	p.after(2 * time.Minute)
-	r.heardIs("when they are well at once", "down crm well, down hook well, held sheet well")
+	r.heardIs("when they are well at once", "down crm over, down hook over, held sheet over")
 }
 
 func TestAConditionThatComesAndGoesIsToldOnceInAWhile(t *testing.T) {
@@ -170,7 +170,7 @@ func TestAConditionThatComesAndGoesIsToldOnceInAWhile(t *testing.T) {
 		}
 	}
 	flap(5) // 12.5 minutes
-	r.heardIs("within the first minutes", "down hook alerting | down hook well")
+	r.heardIs("within the first minutes", "down hook alerting | down hook over")
 	p.after(5 * time.Minute)
 	messages := r.got()
 	r.heardIs("when it is calm", "down hook flapping")
@@ -201,7 +201,7 @@ func TestAConditionThatComesAndGoesIsToldOnceInAWhile(t *testing.T) {
 	}
 	p.gate("hook", store.GateOpen, "")
 	p.after(2 * time.Minute)
-	r.heardIs("when it is well", "down hook well")
+	r.heardIs("when it is well", "down hook over")
 }
 
 func TestTroubleThatLastsIsToldAgain(t *testing.T) {
@@ -249,7 +249,7 @@ func TestAPausedConnectorRaisesNothing(t *testing.T) {
 	p.gate("sheet", store.GatePaused, "paused by an operator")
 	p.after(2 * time.Minute)
 	messages := r.got()
-	r.heardIs("when that is paused", "behind sheet well, held sheet well")
+	r.heardIs("when that is paused", "behind sheet over, held sheet over")
 	if text := messages[0].Data.Text; !strings.Contains(text, "not held any more: it was paused by an operator") {
 		t.Errorf("got %s", text)
 	}
@@ -265,7 +265,7 @@ func TestAConnectorThatIsTakenOutIsClosed(t *testing.T) {
 	p.store.SetConnectors([]store.Connector{{Name: "crm"}})
 	p.after(2 * time.Minute)
 	messages := r.got()
-	r.heardIs("when it is taken out", "held hook well")
+	r.heardIs("when it is taken out", "held hook over")
 	if text := messages[0].Data.Text; !strings.Contains(text, "it was taken out of the configuration") {
 		t.Errorf("got %s", text)
 	}
@@ -292,7 +292,7 @@ func TestAConfigurationThatIsNotTakenOverIsTold(t *testing.T) {
 	}
 	p.after(2 * time.Minute)
 	messages = r.got()
-	r.heardIs("when it is mended", "config web-1:17 well")
+	r.heardIs("when it is mended", "config web-1:17 over")
 	if text := messages[0].Data.Text; !strings.Contains(text, "runs by its configuration again") {
 		t.Errorf("got %s", text)
 	}
@@ -331,7 +331,7 @@ func TestManyProcessesTellOnce(t *testing.T) {
 		}
 		group.Wait()
 	}
-	r.heardIs("by five that all look", "held hook well")
+	r.heardIs("by five that all look", "held hook over")
 }
 
 func TestARestartTellsNothingAgain(t *testing.T) {
@@ -347,7 +347,7 @@ func TestARestartTellsNothingAgain(t *testing.T) {
 	r.heardIs("after a restart", "")
 	again.gate("hook", store.GateOpen, "")
 	again.after(2 * time.Minute)
-	r.heardIs("when it is well", "held hook well")
+	r.heardIs("when it is well", "held hook over")
 }
 
 func TestWhatNobodyCouldBeToldOfIsToldToTheFirstDestination(t *testing.T) {

@@ -9,9 +9,11 @@ import (
 
 // webhook posts a message by Standard Webhooks:
 //
-//	{"type":"alert","timestamp":"2026-03-14T15:09:26Z","data":{"title":"…","text":"…","alerts":[{"condition":"held",…}]}}
+//	{"type":"alert","timestamp":"2026-03-14T15:09:26Z","data":{"title":"…","text":"…","alerts":[
+//	  {"condition":"held","subject":"crm","state":"alerting","alerting":true,"since":"…","reason":"…","waiting":17}]}}
 //
-// type is alert.test for a test. webhook-id is the same on every attempt.
+// Each alert is an Event; condition and subject say which belong together. type is alert.test, with no alerts, for a test.
+// webhook-id is the same on every attempt.
 type webhook struct{ *connectors.Webhook }
 
 var webhookKind = define("webhook", connectors.WebhookSettings{Timeout: connectors.WebhookTimeout},
