@@ -21,7 +21,10 @@ var smtpKind = define("smtp", mailserver.Defaults(), func(s mailserver.Settings)
 })
 
 func (m mailer) send(ctx context.Context, message Message) error {
-	letter := mailserver.Letter{ID: message.ID, Thread: "leadrelay-alerts", Subject: mailserver.OneLine("leadrelay: " + message.Title()), Text: message.Text()}
+	letter := mailserver.Letter{
+		ID: message.ID, Thread: "leadrelay-alerts",
+		Subject: mailserver.OneLine("leadrelay: " + message.Title()), Text: message.Text(),
+	}
 	whole, err := m.server.Compose(letter, time.Now())
 	if err != nil {
 		return failure("smtp", &connectors.Error{Fault: connectors.Lead, Err: errors.New("the message cannot be written as a mail")})

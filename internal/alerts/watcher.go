@@ -48,9 +48,12 @@ type Watcher struct {
 
 // New prepares a Watcher; Run starts it.
 func New(settings Settings, opts Options) *Watcher {
-	w := &Watcher{Options: opts, token: uuid.NewString(), sending: map[string]bool{}, outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "leadrelay_alerts_total", Help: "Attempts to tell a destination of alerts, by outcome: sent, failed (it is tried again), refused, given up (it failed for too long) or dropped (too many waited).",
-	}, []string{"to", "outcome"})}
+	w := &Watcher{Options: opts, token: uuid.NewString(), sending: map[string]bool{}}
+	w.outcomes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "leadrelay_alerts_total",
+		Help: "Attempts to tell a destination of alerts, by outcome: sent, failed (it is tried again), refused, " +
+			"given up (it failed for too long) or dropped (too many waited).",
+	}, []string{"to", "outcome"})
 	if w.Now == nil {
 		w.Now = w.Store.Now
 	}
