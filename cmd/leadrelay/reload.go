@@ -139,7 +139,7 @@ func (l *live) keep(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	config.Watch(ctx, l.config.Path, asked, l.reload)
+	config.Watch(ctx, l.config.Path, l.config.Revision, asked, l.reload)
 }
 
 // reload takes a configuration over whole, or leaves everything as it is.

@@ -12,12 +12,15 @@ const (
 	quietFor = time.Second
 )
 
-// Watch calls changed, one call after another, each time the file at path has become another and nobody is writing it any
-// more, and for each value of asked, until ctx ends. It looks at the path itself from time to time, so that it makes no
+// Watch calls changed, one call after another, each time the file at path has become another than the one of a Revision
+// and nobody is writing it any more, and for each value of asked, until ctx ends. It looks at the path itself from time to time, so that it makes no
 // difference how the file was replaced: written in place, by a rename, or by a symbolic link on the way that leads
 // elsewhere now, as Kubernetes does. A file that is gone is waited for.
-func Watch(ctx context.Context, path string, asked <-chan os.Signal, changed func()) {
+func Watch(ctx context.Context, path, was string, asked <-chan os.Signal, changed func()) {
 	known := lookAt(path)
+	if text, err := read(path); err == nil && revision(text) != was {
+		known = look{size: -1} // it changed since it was loaded
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	seen, since := known, time.Time{}

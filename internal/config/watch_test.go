@@ -18,7 +18,7 @@ func watched(t *testing.T, path string) (told <-chan string, ask chan<- os.Signa
 	texts, asked, ended := make(chan string, 100), make(chan os.Signal), make(chan struct{})
 	go func() {
 		defer close(ended)
-		config.Watch(ctx, path, asked, func() {
+		config.Watch(ctx, path, "", asked, func() {
 			text, err := os.ReadFile(path)
 			if err != nil {
 				t.Error(err)
@@ -86,6 +86,19 @@ func TestP8AChangeIsSeenHoweverTheFileIsReplaced(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestP8AChangeBeforeTheFileIsWatchedIsSeen(t *testing.T) {
+	t.Parallel()
+	path := write(t, "listen: 127.0.0.1:1")
+	c := load(t, path)
+	put(t, path, "listen: 127.0.0.1:2")
+	ctx, cancel := context.WithCancel(t.Context())
+	times := 0
+	config.Watch(ctx, path, c.Revision, nil, func() { times++; cancel() })
+	if times != 1 {
+		t.Errorf("it was told %d times", times)
 	}
 }
 
