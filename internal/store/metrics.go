@@ -30,7 +30,11 @@ type collector struct {
 
 const scrapeTimeout = 3 * time.Second
 
-func (c *collector) Describe(descs chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, descs) }
+func (c *collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{c.backlog, c.oldest, c.parked, c.submissions, c.open} {
+		descs <- desc
+	}
+}
 
 func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
