@@ -39,6 +39,6 @@
 //	lr:{alerts}:refusals      hash: process -> the configuration that it does not take over
 //	lr:session:HASH   an operator's session at the console, until it ends
 //	lr:audit          list: what operators did there, newest first
-//	lr:{activity}:*   what went on in the last hour and the last day, and each connector's last failure, see activity.go
+//	lr:{activity}:*   what went on in the last hour and the last day, and each connector's last failure, see activity.go and counting.go
 //	asynq:*           the jobs, as asynq lays them out
 package store

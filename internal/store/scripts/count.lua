@@ -1,5 +1,6 @@
 -- Adds to counters, several of which stand in one field of a hash. KEYS: the hashes. ARGV, for each of them: until when
 -- it is kept, in Unix milliseconds, how many of its fields are added to, then each field and what is added to it.
+-- Answers how many hashes there were.
 local at = 1
 for _, key in ipairs(KEYS) do
   local kept, fields = ARGV[at], tonumber(ARGV[at + 1])
@@ -16,3 +17,4 @@ for _, key in ipairs(KEYS) do
   end
   redis.call('PEXPIREAT', key, kept)
 end
+return #KEYS
