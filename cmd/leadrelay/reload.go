@@ -19,6 +19,8 @@ import (
 	"github.com/leadrelay/leadrelay/internal/alerts"
 	"github.com/leadrelay/leadrelay/internal/config"
 	"github.com/leadrelay/leadrelay/internal/console"
+	"github.com/leadrelay/leadrelay/internal/openid"
+	"github.com/leadrelay/leadrelay/internal/queues"
 	"github.com/leadrelay/leadrelay/internal/store"
 	"github.com/leadrelay/leadrelay/internal/tracing"
 	"github.com/leadrelay/leadrelay/worker"
@@ -33,7 +35,8 @@ type live struct {
 	front    *frontDoor     // nil where there is none
 	worker   *worker.Worker // nil where there is none
 	alerts   *alerts.Watcher
-	demo     bool // whether the front end has the demo page
+	queues   http.Handler // asynq's monitor
+	demo     bool         // whether the front end has the demo page
 	traces   *tracing.Tracing
 
 	reloads *prometheus.CounterVec
@@ -52,6 +55,7 @@ func newLive(c *config.Config, s *store.Store, log *slog.Logger, traces *tracing
 	registry := newRegistry(s)
 	l := &live{
 		load: load, store: s, registry: registry, log: log, config: c, loaded: time.Now(), traces: traces, judged: make(chan struct{}, 1),
+		queues: queues.Monitor(s.Client()),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "leadrelay_config_reloads_total", Help: "Configurations that were to replace the running one, by outcome: taken over or refused.",
 		}, []string{"outcome"}),
@@ -99,13 +103,29 @@ func (l *live) consoleOptions() console.Options {
 	options := console.Options{
 		Store: l.store, Log: l.log, Dedupe: c.Leads.Dedupe == config.DedupeEmail,
 		Config: func() console.ConfigState { return console.ConfigState(l.state()) },
+		Queues: l.queues,
 		Client: func(r *http.Request) netip.Addr { return ingest.ClientAddress(r, c.Proxies) },
 		Secure: c.TLS.CertFile != "" || len(c.Proxies) > 0,
 	}
 	for _, operator := range c.Operators {
 		options.Operators = append(options.Operators, console.Operator{Name: operator.Name, PasswordHash: operator.PasswordHash.Reveal()})
 	}
+	if c.OIDC.Issuer != "" {
+		options.OpenID = openIDProvider(c.OIDC)
+	}
 	return options
+}
+
+// openIDProvider is not asked anything until somebody signs in: one that is away holds up nothing else.
+func openIDProvider(c config.OIDC) *openid.Provider {
+	options := openid.Options{
+		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret.Reveal(), RedirectURL: c.RedirectURL,
+		Scopes: c.Scopes, UnverifiedEmail: c.UnverifiedEmail,
+	}
+	for _, rule := range c.Allow {
+		options.Allow = append(options.Allow, openid.Rule(rule))
+	}
+	return openid.New(options)
 }
 
 // work returns the worker, which goes on by each configuration that is taken over.

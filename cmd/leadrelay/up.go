@@ -183,7 +183,7 @@ func greet(out io.Writer, c *config.Config, address, redis, key string, isNew bo
 	fmt.Fprintf(out, "  ready?      %s/readyz\n", base)
 	fmt.Fprintf(out, "  metrics     %s/metrics\n", base)
 	fmt.Fprintf(out, "  form demo   %s/demo\n", base)
-	if len(c.Operators) > 0 {
+	if len(c.Operators) > 0 || c.OIDC.Issuer != "" {
 		fmt.Fprintf(out, "  console     %s/console\n", base)
 	}
 	fmt.Fprintf(out, "  settings    %s\n", file)

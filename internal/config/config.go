@@ -29,6 +29,7 @@ type Config struct {
 	Worker          Worker        `mapstructure:"worker"`
 	Tracing         Tracing       `mapstructure:"tracing"`
 	Alerts          Alerts        `mapstructure:"alerts"`
+	OIDC            OIDC          `mapstructure:"oidc"`
 	TrustedProxies  []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-For is believed; see Proxies
 
 	Proxies []netip.Prefix `mapstructure:"-"` // TrustedProxies

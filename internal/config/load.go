@@ -27,7 +27,7 @@ func DefaultIfMissing() Option { return func(l *loader) { l.defaultIfMissing = t
 // Config.MissingKeys.
 func AllowMissingKeys() Option { return func(l *loader) { l.allowMissingKeys = true } }
 
-// SkipFrontEnd leaves Config.APIKeys, Config.Operators, Config.Forms, Config.TLS and sources whose deliveries hold the whole lead
+// SkipFrontEnd leaves Config.APIKeys, Config.Operators, Config.OIDC, Config.Forms, Config.TLS and sources whose deliveries hold the whole lead
 // out and what they name unread: for a process that only pushes.
 func SkipFrontEnd() Option { return func(l *loader) { l.skipFrontEnd = true } }
 
@@ -198,6 +198,7 @@ func (l *loader) load(path string, text []byte) *Config {
 	}
 	if l.skipFrontEnd {
 		delete(document, "tls")
+		delete(document, "oidc")
 	}
 	document, _ = l.expand("", "", document).(map[string]any)
 	l.decode("", document, &top)
@@ -206,6 +207,7 @@ func (l *loader) load(path string, text []byte) *Config {
 	if !l.skipFrontEnd {
 		l.keys(lists["api_keys"], config)
 		l.operators(lists["operators"], config)
+		l.oidc(config)
 		l.forms(lists["forms"], config)
 	}
 	if !l.skipSources {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
+	"github.com/leadrelay/leadrelay/internal/openid"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
@@ -23,17 +24,21 @@ import (
 type Options struct {
 	Store     *store.Store
 	Log       *slog.Logger
-	Operators []Operator         // none: there is no console
+	Operators []Operator         // who may sign in with a password
+	OpenID    *openid.Provider   // by whom others may; nil: nobody. Without either there is no console
 	Config    func() ConfigState // may be nil
 
 	// RemoteURL is where an operator sees a connector's record of a lead, "" where that is not known. It may be nil.
 	RemoteURL func(connector, ref string) string
 
+	// Queues is asynq's own monitor, whose paths begin with /console/queues. nil: there is none.
+	Queues http.Handler
+
 	// Client is the address a request comes from, where proxies are trusted to say it; nil: the peer's.
 	Client func(*http.Request) netip.Addr
 
 	Dedupe bool             // a submission that is released updates the lead of its address
-	Secure bool             // operators come by TLS: their cookie is never sent without
+	Secure bool             // operators come by TLS: their cookie is never sent without, as beyond this machine it never is
 	Now    func() time.Time // nil: time.Now
 }
 
@@ -102,7 +107,8 @@ func New(o Options) (*Console, error) {
 	return c, nil
 }
 
-// Reload replaces the options. The sessions of operators that are gone, or have another password, end. When the error
+// Reload replaces the options. The sessions of operators that are gone, or have another password, end, as do those that
+// what let them in through the provider is gone of. When the error
 // is not nil nothing has changed.
 func (c *Console) Reload(o Options) error {
 	s, err := c.site(o)
@@ -158,11 +164,15 @@ type methods map[string]handler
 func (s *site) route(now func() *site) {
 	s.routes = http.NewServeMux()
 	for path, m := range map[string]methods{
-		"/console":            {"GET": s.overview},
-		"/console/{$}":        {"GET": func(v *visit) error { return v.goTo("/console") }},
-		"/console/live":       {"GET": func(v *visit) error { return s.stream(v, now) }},
-		"/console/login":      {"GET": s.loginPage, "POST": s.login},
-		"/console/logout":     {"POST": s.logout},
+		"/console":        {"GET": s.overview},
+		"/console/{$}":    {"GET": func(v *visit) error { return v.goTo("/console") }},
+		"/console/live":   {"GET": func(v *visit) error { return s.stream(v, now) }},
+		"/console/login":  {"GET": s.loginPage, "POST": s.login},
+		"/console/logout": {"POST": s.logout},
+
+		openIDPath:     {"GET": s.beginOpenID},
+		OpenIDCallback: {"GET": s.finishOpenID},
+
 		"/console/leads":      {"GET": s.leads, "POST": s.search},
 		"/console/leads/{id}": {"GET": s.lead},
 
@@ -182,6 +192,9 @@ func (s *site) route(now func() *site) {
 
 		"/console/audit": {"GET": s.audit},
 
+		"/console/queues":  {"GET": s.queues},
+		"/console/queues/": {"GET": s.queues},
+
 		"/console/": {},
 	} {
 		s.routes.HandleFunc(path, s.guard(path, m))
@@ -194,7 +207,7 @@ func (s *site) route(now func() *site) {
 // isOpen says whether a path is answered without a session.
 func isOpen(path string) bool {
 	_, isAsset := assets()[path]
-	return isAsset || path == "/console/login"
+	return isAsset || path == "/console/login" || path == openIDPath || path == OpenIDCallback
 }
 
 const (
@@ -218,8 +231,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Referrer-Policy", "same-origin")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Cache-Control", "no-store")
-	if len(s.operators) == 0 {
-		http.Error(w, "there is no console: no operator is configured", http.StatusNotFound)
+	if len(s.operators) == 0 && s.OpenID == nil {
+		http.Error(w, "there is no console: nobody is configured who may sign in", http.StatusNotFound)
 		return
 	}
 	s.routes.ServeHTTP(w, r)
@@ -272,8 +285,11 @@ func (v *visit) pass(m methods) error {
 	ctx := v.r.Context()
 	if v.path != "/console/live" {
 		timeout := storeTimeout
-		if method == http.MethodPost {
+		switch {
+		case method == http.MethodPost:
 			timeout += manyTimeout
+		case v.path == openIDPath || v.path == OpenIDCallback:
+			timeout += openIDTimeout
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)

@@ -4,9 +4,10 @@
 //
 // # Who gets in
 //
-// An operator signs in with a name and a password. Their session is kept in Redis, for all processes, and what their
-// browser holds of it is only stored as a digest. Each change needs a session, a request that the browser says comes
-// from the console's own origin, and the token that is in the session's forms; then it is noted in the audit trail, and
-// only then made: what cannot be noted is not done. Trail and logs hold ids, no personal data, and addresses that are
-// searched for stand in no URL.
+// An operator signs in with a name and a password, or through an OpenID Connect provider that the configuration names,
+// with what it allows. Their session is kept in Redis, for all processes, and what their browser holds of it is only stored
+// as a digest; it ends when what they signed in with is changed. Each change needs a session, a request that the browser says
+// comes from the console's own origin, and the token that is in the session's forms; then it is noted in the audit trail, and
+// only then made: what cannot be noted is not done. Trail and logs hold ids, no personal data of leads, and addresses that
+// are searched for stand in no URL.
 package console

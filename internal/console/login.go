@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/leadrelay/leadrelay/internal/openid"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
@@ -28,11 +29,11 @@ const (
 	loginCookie   = "leadrelay_login" // the token of the login form, which there is no session for
 )
 
-// cookie is one of ours. On TLS no other host of the domain can have set it
+// cookie is one of ours. Beyond this machine it is never sent without TLS. On TLS no other host of the domain can have set it
 // (https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Set-Cookie#cookie_prefixes).
-func (s *site) cookie(name, value string) *http.Cookie {
+func (v *visit) cookie(name, value string) *http.Cookie {
 	c := &http.Cookie{Name: name, Value: value, Path: "/console", HttpOnly: true, SameSite: http.SameSiteStrictMode}
-	if s.Secure {
+	if v.Secure || v.r.TLS != nil || !openid.IsLocal(v.r.Host) {
 		c.Name, c.Path, c.Secure = "__Host-"+name, "/", true
 	}
 	return c
@@ -85,21 +86,24 @@ func (v *visit) signIn() error {
 		return v.Store.EndSession(v.ctx, id)
 	}
 	v.session, v.operator = session, session.Operator
-	if v.path == "/console/live" {
-		return nil // by itself a page does not keep its reader signed in
+	if v.byItself() {
+		return nil // that does not keep its reader signed in
 	}
 	return v.Store.ProlongSession(v.ctx, id, session)
 }
 
 // counts says whether a session's operator may still sign in as they did.
 func (s *site) counts(session store.Session) bool {
+	if s.OpenID != nil && s.OpenID.Counts(session.Login) {
+		return true
+	}
 	o, ok := s.operators[session.Operator]
 	return ok && o.login == session.Login
 }
 
 // turnAway sends who is not signed in to the login page.
 func (v *visit) turnAway(method string) error {
-	if v.path == "/console/live" {
+	if v.byItself() {
 		return refusal{http.StatusUnauthorized, "You are not signed in", "Sign in to go on."}
 	}
 	if method == http.MethodPost {
@@ -114,7 +118,7 @@ func (v *visit) turnAway(method string) error {
 
 // after is where to go once signed in: only to pages of the console.
 func after(next string) string {
-	if strings.HasPrefix(next, "/console/") && !strings.HasPrefix(next, "/console/log") && !strings.ContainsAny(next, "\\\r\n") {
+	if strings.HasPrefix(next, "/console/") && !strings.HasPrefix(next, "/console/log") && !strings.HasPrefix(next, "/console/openid") && !strings.ContainsAny(next, "\\\r\n") {
 		return next
 	}
 	return "/console"
@@ -123,6 +127,9 @@ func after(next string) string {
 // loginForm is what the login page shows.
 type loginForm struct {
 	Name, Next, Problem string
+
+	Passwords bool
+	OpenID    string // the provider; "": there is none
 }
 
 func (s *site) loginPage(v *visit) error {
@@ -143,6 +150,10 @@ func (v *visit) showLogin(status int, form loginForm) error {
 		http.SetCookie(v.w, v.cookie(loginCookie, token))
 	}
 	v.session.Token = token
+	form.Passwords = len(v.operators) > 0
+	if v.OpenID != nil {
+		form.OpenID = v.OpenID.Host()
+	}
 	return v.show(status, "login", page{Title: "Sign in", Data: form})
 }
 
@@ -152,11 +163,11 @@ func (s *site) login(v *visit) error {
 	form := v.r.PostForm
 	name, password, next := form.Get("name"), form.Get("password"), form.Get("next")
 	if !same(form.Get("token"), v.has(loginCookie)) {
-		return v.showLogin(http.StatusForbidden, loginForm{name, next, "The form was too old, or the browser keeps no cookies. Try again."})
+		return v.showLogin(http.StatusForbidden, loginForm{Name: name, Next: next, Problem: "The form was too old, or the browser keeps no cookies: " +
+			"beyond this machine it does so on https:// alone. Try again."})
 	}
-	if wait := s.mayTry(v.r, name); wait > 0 {
-		v.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-		return v.showLogin(http.StatusTooManyRequests, loginForm{name, next, "Too many attempts. Wait a little and try again."})
+	if wait := s.mayTry(s.clientLimiter(v.r), s.nameLimiter(Operator{Name: name})); wait > 0 {
+		return v.tooOften(wait, loginForm{Name: name, Next: next})
 	}
 	if err := s.hashing.Acquire(v.ctx, 1); err != nil {
 		return err
@@ -169,23 +180,32 @@ func (s *site) login(v *visit) error {
 		} else {
 			s.Log.Warn("a login to the console was refused: there is no such operator") // it may be a password
 		}
-		return v.showLogin(http.StatusUnauthorized, loginForm{name, next, "The name or the password is wrong."})
+		return v.showLogin(http.StatusUnauthorized, loginForm{Name: name, Next: next, Problem: "The name or the password is wrong."})
 	}
+	if err := v.begin(name, s.operators[name].login, ""); err != nil {
+		return err
+	}
+	return v.goTo(after(next))
+}
+
+// begin begins an operator's session, in the place of whatever the browser has.
+func (v *visit) begin(operator, login, how string) error {
 	if old := v.has(sessionCookie); old != "" {
-		if err := s.Store.EndSession(v.ctx, old); err != nil {
+		if err := v.Store.EndSession(v.ctx, old); err != nil {
 			return err
 		}
 	}
 	id := secret()
-	session := store.Session{Operator: name, Login: s.operators[name].login, Token: secret()}
-	v.operator = name
-	err := v.act(store.Act{What: "signed in"}, func() error { return s.Store.BeginSession(v.ctx, id, session) })
+	session := store.Session{Operator: operator, Login: login, Token: secret()}
+	v.operator = operator
+	err := v.act(store.Act{What: "signed in", Detail: how}, func() error { return v.Store.BeginSession(v.ctx, id, session) })
 	if err != nil {
 		return err
 	}
+	v.session = session
 	http.SetCookie(v.w, v.cookie(sessionCookie, id))
 	v.forget(loginCookie)
-	return v.goTo(after(next))
+	return nil
 }
 
 // passwordOf says whether it is the password of an operator. It takes as long for a name that nobody has.
@@ -194,16 +214,27 @@ func (s *site) passwordOf(name, password string) bool {
 	if !known {
 		o.password = s.nobody
 	}
+	if o.password == nil {
+		return false // nobody has one
+	}
 	return len(password) <= maxPassword && o.password.matches(password) && known
 }
 
-// mayTry is 0 when one more attempt to sign in is allowed, else how long until it is. Whether there is somebody of the
-// name makes no difference.
-func (s *site) mayTry(r *http.Request, name string) time.Duration {
+// clientLimiter says how often a client may still try.
+func (s *site) clientLimiter(r *http.Request) *rate.Limiter {
+	return limiter(s.clients, network(s.Client(r)), &limiting)
+}
+
+// nameLimiter says how often anybody may still try as an operator: under a name, where there is no more known of them.
+// Whether there is somebody of the name makes no difference.
+func (s *site) nameLimiter(o Operator) *rate.Limiter {
+	return limiter(s.names, loginOf(o), &limiting)
+}
+
+// mayTry is 0 when all of the limiters allow one more attempt to sign in, else how long until they do.
+func (s *site) mayTry(limiters ...*rate.Limiter) time.Duration {
 	now := s.Now()
-	for _, l := range []*rate.Limiter{
-		limiter(s.clients, network(s.Client(r)), &limiting), limiter(s.names, loginOf(Operator{Name: name}), &limiting),
-	} {
+	for _, l := range limiters {
 		reserved := l.ReserveN(now, 1)
 		if wait := reserved.DelayFrom(now); wait > 0 {
 			reserved.CancelAt(now)
@@ -211,6 +242,12 @@ func (s *site) mayTry(r *http.Request, name string) time.Duration {
 		}
 	}
 	return 0
+}
+
+func (v *visit) tooOften(wait time.Duration, form loginForm) error {
+	v.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+	form.Problem = "Too many attempts. Wait a little and try again."
+	return v.showLogin(http.StatusTooManyRequests, form)
 }
 
 // network is whom a rate counts as one: an address, or of IPv6 the network that a subscriber is given.

@@ -53,6 +53,7 @@ type page struct {
 	Operator string
 	Token    string
 	Flash    *flash
+	Queues   bool // there is a monitor
 	Badges   badges
 	Now      time.Time
 	Data     any
@@ -67,7 +68,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("base.html").Funcs(template.FuncMap{
 		"age": age, "stamp": stamp, "iso": iso, "number": number, "plural": plural, "outcome": outcome,
 	}).ParseFS(pagesDir, "pages/base.html", "pages/activity.html"))
-	for _, name := range []string{"login", "overview", "leads", "lead", "failed", "inbox", "submission", "audit", "confirm", "error"} {
+	for _, name := range []string{"login", "overview", "leads", "lead", "failed", "inbox", "submission", "audit", "confirm", "error", "signedin"} {
 		all[name] = template.Must(template.Must(base.Clone()).ParseFS(pagesDir, "pages/"+name+".html"))
 	}
 	return all
@@ -77,6 +78,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 func (v *visit) show(status int, name string, p page) error {
 	p.Operator, p.Token, p.Now = v.operator, v.session.Token, v.Store.Now()
 	p.Flash = v.takeFlash()
+	p.Queues = v.Queues != nil
 	if v.operator != "" {
 		p.Badges = v.badges()
 	}

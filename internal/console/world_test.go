@@ -259,16 +259,28 @@ func (b *browser) do(method, path string, form url.Values) answer {
 	if b.site != "" {
 		r.Header.Set("Sec-Fetch-Site", b.site)
 	}
-	response, err := b.client.Do(r)
+	return b.send(r)
+}
+
+// send is do for a request that is made already.
+func (b *browser) send(r *http.Request) answer {
+	b.w.t.Helper()
+	a, err := b.try(r)
 	if err != nil {
 		b.w.t.Fatal(err)
+	}
+	return a
+}
+
+// try is send for what may be called beside the test.
+func (b *browser) try(r *http.Request) (answer, error) {
+	response, err := b.client.Do(r)
+	if err != nil {
+		return answer{}, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		b.w.t.Fatal(err)
-	}
-	return answer{response.StatusCode, response.Header, string(text)}
+	return answer{response.StatusCode, response.Header, string(text)}, err
 }
 
 func (b *browser) get(path string) answer {

@@ -14,7 +14,7 @@ const module = "github.com/leadrelay/leadrelay/"
 // mayImport lists, for each room, the rooms its code (tests apart) may import. A room that ends in /* is any
 // folder below.
 var mayImport = map[string][]string{
-	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/csv", "connectors/rest", "connectors/rest/conformance", "internal/alerts", "internal/bench", "internal/config", "internal/console", "internal/embedded", "internal/lead", "internal/store", "internal/tracing"},
+	"cmd/leadrelay":               {"ingest", "worker", "connectors", "connectors/all", "connectors/csv", "connectors/rest", "connectors/rest/conformance", "internal/alerts", "internal/bench", "internal/config", "internal/console", "internal/embedded", "internal/lead", "internal/store", "internal/tracing", "internal/openid", "internal/queues"},
 	"ingest":                      {"internal/lead", "internal/sources", "internal/store", "internal/tracing"},
 	"worker":                      {"connectors", "internal/lead", "internal/store", "internal/tracing"},
 	"connectors":                  {"internal/lead"},
@@ -32,7 +32,9 @@ var mayImport = map[string][]string{
 	"internal/sources":            {"connectors", "internal/lead"},
 	"internal/lockedfile":         {"connectors"},
 	"internal/mailserver":         {"connectors"},
-	"internal/console":            {"internal/lead", "internal/store"},
+	"internal/console":            {"internal/lead", "internal/openid", "internal/store"},
+	"internal/openid":             {},
+	"internal/queues":             {},
 	"internal/embedded":           {},
 	"internal/chromium":           {"internal/redistest"},
 	"internal/redistest":          {},

@@ -38,6 +38,7 @@
 //	lr:{alerts}:lease:WHAT    which process looks, or sends to a destination
 //	lr:{alerts}:refusals      hash: process -> the configuration that it does not take over
 //	lr:session:HASH   an operator's session at the console, until it ends
+//	lr:used:HASH      what counts once, such as an attempt to sign in there, and was used
 //	lr:audit          list: what operators did there, newest first
 //	lr:{activity}:*   what went on in the last hour and the last day, and each connector's last failure, see activity.go and counting.go
 //	asynq:*           the jobs, as asynq lays them out

@@ -66,3 +66,13 @@ func (s *Store) ProlongSession(ctx context.Context, id string, session Session) 
 func (s *Store) EndSession(ctx context.Context, id string) error {
 	return wrapRedis(s.pipe.do(ctx, redis.NewIntCmd(ctx, "del", sessionKey(id))))
 }
+
+// UseOnce says whether nobody has used something that counts once, such as an attempt to sign in, and notes that it is used.
+// It is remembered for as long as it would count.
+func (s *Store) UseOnce(ctx context.Context, id string, counts time.Duration) (first bool, err error) {
+	err = s.pipe.do(ctx, redis.NewStatusCmd(ctx, "set", "lr:used:"+digest(id), "", "px", counts.Milliseconds(), "nx"))
+	if errors.Is(err, redis.Nil) {
+		return false, nil
+	}
+	return err == nil, wrapRedis(err)
+}
