@@ -16,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/leadrelay/leadrelay/ingest"
 	"github.com/leadrelay/leadrelay/internal/config"
 	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
@@ -24,26 +23,6 @@ import (
 
 // inboxPage is how many submissions are in memory at once: each may be as large as a delivery.
 const inboxPage = 50
-
-// mapper makes a lead of what a source sent.
-type mapper interface {
-	Map(payload []byte) (lead.Patch, error)
-}
-
-// origin is what a configured source makes of its submissions.
-type origin struct {
-	mapper
-	fetches bool // what they hold may only name a lead
-}
-
-// sourcesOf are the configured sources, by the origin of their submissions.
-func sourcesOf(c *config.Config) map[string]origin {
-	all := map[string]origin{}
-	for _, source := range c.Sources {
-		all[ingest.SourceOrigin(source.Name)] = origin{source.Source, source.Fetches}
-	}
-	return all
-}
 
 func inboxCommand() *cobra.Command {
 	var which selection
@@ -346,16 +325,6 @@ func (r *inboxRun) tell(out io.Writer) error {
 	return nil
 }
 
-// release makes a submission a lead.
-func (r *inboxRun) release(ctx context.Context, sub store.Submission, patch lead.Patch, c *config.Config) (l lead.Lead, problem string, err error) {
-	l, err = r.store.Release(ctx, sub.ID, patch, c.Leads.Dedupe == config.DedupeEmail)
-	var invalid lead.Invalid
-	if errors.As(err, &invalid) { // together with what the lead of its address has
-		return l, invalid.Error(), nil
-	}
-	return l, "", err
-}
-
 func inboxReleaseCommand() *cobra.Command {
 	var which selection
 	var all bool
@@ -391,7 +360,7 @@ func inboxReleaseCommand() *cobra.Command {
 					if err != nil {
 						return "what was sent is no lead: " + err.Error(), nil
 					}
-					l, problem, err := run.release(ctx, sub, patch, c)
+					l, problem, err := release(ctx, s, sub, patch, c)
 					if err == nil && problem == "" {
 						if released++; !all {
 							fmt.Fprintf(out, "%s is lead %s\n", sub.ID, l.ID)
@@ -445,58 +414,28 @@ The sources of the configuration are read with their secrets, as "leadrelay inge
 					}
 					slices.Sort(ids) // by time
 				}
-				r := retry{inboxRun: inboxRun{store: s}, config: c, sources: sourcesOf(c)}
-				err := r.each(ctx, ids, func(sub store.Submission) (string, error) { return r.one(ctx, sub) })
-				fmt.Fprintf(cmd.OutOrStdout(), "%d are leads now, %d are to be fetched by a worker\n", r.released, r.due)
+				run, again := inboxRun{store: s}, remapper(s, c)
+				released, due := 0, 0
+				err := run.each(ctx, ids, func(sub store.Submission) (string, error) {
+					became, err := again(ctx, sub)
+					if became.LeadID != "" {
+						released++
+					}
+					if became.Fetching {
+						due++
+					}
+					return became.Problem, err
+				})
+				fmt.Fprintf(cmd.OutOrStdout(), "%d are leads now, %d are to be fetched by a worker\n", released, due)
 				if err != nil {
 					return err
 				}
-				return r.tell(cmd.ErrOrStderr())
+				return run.tell(cmd.ErrOrStderr())
 			})
 		},
 	}
 	which.originFlag(cmd)
 	return cmd
-}
-
-// retry is one run of inbox retry.
-type retry struct {
-	inboxRun
-	config        *config.Config
-	sources       map[string]origin
-	released, due int
-}
-
-func (r *retry) one(ctx context.Context, sub store.Submission) (problem string, err error) {
-	source, configured := r.sources[sub.Origin]
-	switch {
-	case sub.State == store.Spam:
-		return "is spam: `leadrelay inbox release` makes a lead of it", nil
-	case !configured:
-		return "the configuration has no " + sub.Origin + " any more: put it back, or `leadrelay inbox drop`", nil
-	}
-	if sub.State == store.Unmapped {
-		patch, unmapped := source.Map(sub.Payload)
-		if unmapped == nil {
-			if _, problem, err = r.release(ctx, sub, patch, r.config); err == nil && problem == "" {
-				r.released++
-			}
-			if problem == "" {
-				return "", err
-			}
-		} else {
-			problem = unmapped.Error()
-		}
-		if sub.Reason = problem; !source.fetches {
-			return "cannot be mapped: " + problem, r.store.Resubmit(ctx, sub)
-		}
-		sub.State = store.Fetching // as it may be that it never was fetched
-	}
-	if err := r.store.Resubmit(ctx, sub); err != nil {
-		return "", err
-	}
-	r.due++
-	return "", nil
 }
 
 func inboxDropCommand() *cobra.Command {

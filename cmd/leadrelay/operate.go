@@ -184,14 +184,14 @@ push it with its requests, as far as that is kept (the latest 4,096 of each of 3
 		Example: show.Example + "\n" + parked.Example,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q for %q; there are show and parked", args[0], cmd.CommandPath())
+				return fmt.Errorf("unknown command %q for %q; there are list, show and parked", args[0], cmd.CommandPath())
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON: of show an object for each lead, of parked a list")
-	cmd.AddCommand(show, parked)
+	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON: of show an object for each lead, of list and parked a list")
+	cmd.AddCommand(leadsListCommand(&asJSON), show, parked)
 	return cmd
 }
 

@@ -105,6 +105,7 @@ func (l *live) consoleOptions() console.Options {
 		Config: func() console.ConfigState { return console.ConfigState(l.state()) },
 		Queues: l.queues,
 		Client: func(r *http.Request) netip.Addr { return ingest.ClientAddress(r, c.Proxies) },
+		Remap:  remapper(l.store, c),
 		Secure: c.TLS.CertFile != "" || len(c.Proxies) > 0,
 	}
 	for _, operator := range c.Operators {

@@ -512,7 +512,7 @@ func TestAFileThatIsNamedMustBeThere(t *testing.T) {
 func TestAWrongCommandLineSaysWhatIsRight(t *testing.T) {
 	for line, wants := range map[string][]string{
 		"stauts":           {"Did you mean this?", "status"},
-		"leads shw x":      {"there are show and parked", "leadrelay leads --help"},
+		"leads shw x":      {"there are list, show and parked", "leadrelay leads --help"},
 		"replay":           {"usage: leadrelay replay CONNECTOR [ID...]"},
 		"pause a b":        {"usage: leadrelay pause CONNECTOR"},
 		"status --jsn":     {"unknown flag: --jsn", "`leadrelay status --help` has examples"},

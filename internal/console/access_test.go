@@ -22,7 +22,7 @@ var readable = []string{"/console", "/console/leads", "/console/failed", "/conso
 func actions(id string) []string {
 	return []string{
 		"/console/leads", "/console/leads/" + id + "/push", "/console/leads/" + id + "/delete", "/console/failed/push",
-		"/console/inbox/" + id + "/release", "/console/inbox/" + id + "/drop",
+		"/console/inbox/" + id + "/release", "/console/inbox/" + id + "/drop", "/console/inbox/" + id + "/map", "/console/inbox/many",
 		"/console/connectors/crm/pause", "/console/connectors/crm/resume", "/console/logout",
 	}
 }

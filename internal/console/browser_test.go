@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -130,6 +131,7 @@ func (v *tab) accessible(name string) {
 // furnished is a world in which there is something of everything.
 func furnished(t *testing.T) (w *world, leadID, spamID string) {
 	w = newWorld(t, func(w *world, o *console.Options) {
+		remapping(w, o)
 		var all []store.Connector
 		for _, name := range []string{"hubspot", "mailchimp", "sheet", "slack", "webhook", "erp"} {
 			all = append(all, store.Connector{Name: name})
@@ -202,7 +204,9 @@ func TestEveryPageIsAccessibleInEveryLook(t *testing.T) {
 			for _, p := range []struct{ name, path string }{
 				{"overview", "/console"}, {"leads", "/console/leads"}, {"lead", "/console/leads/" + leadID}, {"delete", "/console/leads/" + leadID + "/delete"},
 				{"failed", "/console/failed"}, {"inbox", "/console/inbox"}, {"submission", "/console/inbox/" + spamID}, {"audit", "/console/audit"},
-				{"no-leads", "/console/leads?source=none"},
+				{"no-leads", "/console/leads?source=none"}, {"leads-of-state", "/console/leads?connector=mailchimp&state=parked"},
+				{"inbox-of-origin", "/console/inbox?origin=form%2Fcontact"}, {"many", "/console/inbox/many?do=drop&origin=form%2Fcontact"},
+				{"unmapped", "/console/inbox/" + unmapped(t, w)},
 			} {
 				v.open(p.path)
 				if p.name == "failed" {
@@ -269,8 +273,13 @@ func TestAnOperatorAtWork(t *testing.T) {
 		t.Errorf("the record is at %s", href)
 	}
 
-	// All of a reason.
+	// One that failed, all of a reason, and all.
 	v.click("nav a[href='/console/failed']")
+	failed, _ := strconv.Atoi(chromium.Eval[string](v.Tab, "document.querySelector('.group .n').textContent"))
+	chromium.Eval[any](v.Tab, "document.querySelector('details').open = true; null")
+	v.click("details form button")
+	v.reads(".flash", "The lead will be pushed to mailchimp again.")
+	v.reads(".group .n", strconv.Itoa(failed-1))
 	v.click(".group form button")
 	v.reads(".flash", "will be pushed to mailchimp again.")
 	v.click("[aria-label='Push all again of mailchimp']")

@@ -37,6 +37,9 @@ type Options struct {
 	// Client is the address a request comes from, where proxies are trusted to say it; nil: the peer's.
 	Client func(*http.Request) netip.Addr
 
+	// Remap maps a submission again by the configuration as it is now. nil: that can be done on the command line alone.
+	Remap func(context.Context, store.Submission) (Remapped, error)
+
 	Dedupe bool             // a submission that is released updates the lead of its address
 	Secure bool             // operators come by TLS: their cookie is never sent without, as beyond this machine it never is
 	Now    func() time.Time // nil: time.Now
@@ -183,7 +186,9 @@ func (s *site) route(now func() *site) {
 		"/console/failed/push": {"POST": s.pushFailed},
 
 		"/console/inbox":              {"GET": s.inbox},
+		"/console/inbox/many":         {"GET": s.askMany, "POST": s.many},
 		"/console/inbox/{id}":         {"GET": s.submission},
+		"/console/inbox/{id}/map":     {"POST": s.mapAgain},
 		"/console/inbox/{id}/release": {"POST": s.release},
 		"/console/inbox/{id}/drop":    {"GET": s.askDrop, "POST": s.drop},
 
@@ -213,11 +218,12 @@ func isOpen(path string) bool {
 const (
 	// storeTimeout bounds what a page waits for Redis.
 	storeTimeout = 5 * time.Second
-	// manyTimeout bounds an action on many leads, within what servers give an answer.
-	manyTimeout = 20 * time.Second
 
 	maxForm = 64 << 10 // bytes
 )
+
+// manyTimeout bounds an action on many leads, within what servers give an answer.
+var manyTimeout = 20 * time.Second
 
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := c.current.Load()

@@ -115,7 +115,12 @@ func (s *site) pushFailed(v *visit) error {
 	n := plural(done.Load(), "lead", "leads")
 	switch {
 	case !whole:
-		v.complain("%s will be pushed to %s again. There are more: push again.", n, name)
+		totals, err := s.Store.Totals(v.ctx, []string{name})
+		if err != nil {
+			return err
+		}
+		v.complain("%s will be pushed to %s again. The time did not suffice for all: %s. Push again to go on.",
+			n, name, plural(totals[name].Parked, "failed lead is left", "failed leads are left"))
 	case done.Load() == 0:
 		v.complain("There was none left to push to %s again.", name)
 	default:
@@ -167,8 +172,8 @@ func (v *visit) replayParked(name, key string, done *atomic.Int64) (whole bool, 
 		}
 		return group.Wait()
 	})
-	if errors.Is(err, context.DeadlineExceeded) && done.Load() > 0 {
-		return false, nil
+	if ctx.Err() != nil && v.ctx.Err() == nil {
+		return false, nil // what was reached is done
 	}
 	return true, err
 }

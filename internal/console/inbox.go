@@ -23,6 +23,7 @@ type inboxList struct {
 	Origins       []string
 	State, Origin string // that are shown; "": all
 	First, Next   string
+	Verbs         []inboxVerb // for what is shown
 }
 
 var submissionStates = []store.SubmissionState{store.Spam, store.Unmapped, store.Fetching}
@@ -40,7 +41,7 @@ func (s *site) inbox(v *visit) error {
 	if err != nil {
 		return err
 	}
-	list := inboxList{Submissions: found, States: submissionStates, State: string(q.State), Origin: q.Origin}
+	list := inboxList{Submissions: found, States: submissionStates, State: string(q.State), Origin: q.Origin, Verbs: s.offered(q.State)}
 	list.Origins = slices.Sorted(maps.Keys(counts))
 	here := url.Values{}
 	for _, name := range []string{"state", "origin"} {
@@ -87,8 +88,9 @@ func (s *site) submission(v *visit) error {
 	}
 	return v.show(http.StatusOK, "submission", page{Title: "Submission", Section: "inbox", Data: struct {
 		store.Submission
-		Sent string
-	}{sub, sent.String()}})
+		Sent   string
+		Mapped bool // it can be mapped again here
+	}{sub, sent.String(), s.Remap != nil && sub.State != store.Spam}})
 }
 
 // release makes a lead of spam.
@@ -109,7 +111,7 @@ func (s *site) release(v *visit) error {
 			return err
 		})
 	}
-	if invalid := (lead.Invalid)(nil); errors.As(err, &invalid) || errors.Is(err, lead.ErrMalformed) {
+	if isNoLead(err) {
 		v.complain("It cannot become a lead: %s.", err)
 		return v.goTo("/console/inbox/" + sub.ID)
 	}
@@ -118,6 +120,12 @@ func (s *site) release(v *visit) error {
 	}
 	v.say("It is a lead now, on its way to every connector.")
 	return v.goTo("/console/leads/" + l.ID)
+}
+
+// isNoLead says of an error that what was sent is at fault.
+func isNoLead(err error) bool {
+	var invalid lead.Invalid
+	return errors.As(err, &invalid) || errors.Is(err, lead.ErrMalformed)
 }
 
 func (s *site) askDrop(v *visit) error {

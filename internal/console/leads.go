@@ -14,74 +14,6 @@ import (
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
-const leadsPage = 50
-
-// leadsList is what the list of leads shows.
-type leadsList struct {
-	Leads  []lead.Lead
-	Source string
-	Email  string // searched for; "": all
-	First  string // the address of the newest page; "": it is this one
-	Next   string // the address of the next page; "": it is the last one
-	Any    bool   // whether there is any lead at all
-}
-
-func (s *site) leads(v *visit) error {
-	asked := v.r.URL.Query()
-	q := store.Query{Source: asked.Get("source"), Before: asked.Get("before"), Limit: leadsPage}
-	if sealed := asked.Get("found"); sealed != "" {
-		email, ok := v.unseal("search", sealed)
-		if !ok {
-			return notFound
-		}
-		q.Email = email
-	}
-	found, next, err := s.Store.List(v.ctx, q)
-	if err != nil {
-		return err
-	}
-	list := leadsList{Leads: found, Source: q.Source, Email: q.Email, Any: q.Source+q.Email+q.Before == "" && len(found) > 0}
-	here := url.Values{}
-	for _, name := range []string{"source", "found"} {
-		if value := asked.Get(name); value != "" {
-			here.Set(name, value)
-		}
-	}
-	if q.Before != "" {
-		list.First = "/console/leads?" + here.Encode()
-	}
-	if next != "" {
-		here.Set("before", next)
-		list.Next = "/console/leads?" + here.Encode()
-	}
-	return v.show(http.StatusOK, "leads", page{Title: "Leads", Section: "leads", Data: list})
-}
-
-// search looks for a lead by its id or address. It is posted so that no address stands in a URL, where histories and
-// logs would keep it; what is found stands there sealed.
-func (s *site) search(v *visit) error {
-	what := strings.TrimSpace(v.r.PostForm.Get("q"))
-	if _, isID := lead.ShardOf(what); isID {
-		return v.goTo("/console/leads/" + what)
-	}
-	if !strings.Contains(what, "@") || len(what) > 4*lead.MaxEmail {
-		v.complain("Search for a whole e-mail address, or for a lead's id, which begins with lead_.")
-		return v.goTo("/console/leads")
-	}
-	found, _, err := s.Store.List(v.ctx, store.Query{Email: what, Limit: 2})
-	if err != nil {
-		return err
-	}
-	if len(found) == 1 {
-		return v.goTo("/console/leads/" + found[0].ID)
-	}
-	sealed, err := v.seal("search", what)
-	if err != nil {
-		return err
-	}
-	return v.goTo("/console/leads?found=" + sealed)
-}
-
 // leadPage is what the page of a lead shows.
 type leadPage struct {
 	store.Found
@@ -112,8 +44,8 @@ var states = map[store.State][2]string{
 	store.Parked:   {"failed", "held"},
 }
 
-// outcome is how people read what an attempt came to, and its looks.
-func outcome(o store.Outcome) [2]string {
+// outcomeOf is how people read what an attempt came to, and its looks.
+func outcomeOf(o store.Outcome) [2]string {
 	switch o {
 	case store.OutcomeInStep:
 		return [2]string{"in step", "in-step"}
@@ -149,19 +81,8 @@ func (s *site) lead(v *visit) error {
 	for _, name := range slices.Sorted(maps.Keys(found.Lead.Custom)) {
 		p.Custom = append(p.Custom, field{name, shown(found.Lead.Custom[name])})
 	}
-	var names []string
-	for _, one := range found.Standings {
-		names = append(names, one.Connector)
-	}
-	due, err := s.Store.Due(v.ctx, names, id)
-	if err != nil {
-		return err
-	}
 	now := s.Store.Now()
 	for _, one := range found.Standings {
-		if one.State == store.Parked && due[one.Connector] {
-			one.State = store.Pending // it was pushed again, or changed, since it failed
-		}
 		words := states[one.State]
 		st := standing{
 			Connector: one.Connector, Configured: v.known(one.Connector) == nil, State: words[0], Look: words[1], Record: one.Record,

@@ -51,7 +51,7 @@ func TestWithNothingEachPageSaysSo(t *testing.T) {
 	b := w.operator()
 	says(t, b.page("/console"), "No connector is configured.", "Nothing waits", "a1b2c3", "2 Jan 2026, 03:04:05 UTC", "Redis")
 	says(t, b.page("/console/leads"), "No lead has come yet.")
-	says(t, b.page("/console/leads?source=website"), "There are no more leads here.", "Show all")
+	says(t, b.page("/console/leads?source=website"), "No lead is like that.", "Show all")
 	says(t, b.page("/console/failed"), "Nothing failed.")
 	says(t, b.page("/console/inbox"), "The inbox is empty.")
 	says(t, b.page("/console/inbox?state=spam"), "Nothing like that waits.")
@@ -142,6 +142,17 @@ func TestPauseAndResume(t *testing.T) {
 	says(t, b.page("/console/audit"), "olga resumed crm", "olga paused crm", "olga signed in")
 }
 
+// link is where a link of a page goes that says text, "" where there is none.
+func link(page, text string) string {
+	before, _, ok := strings.Cut(page, ">"+text+"</a>")
+	if !ok {
+		return ""
+	}
+	_, after, _ := strings.Cut(before[strings.LastIndex(before, "<a "):], `href="`)
+	href, _, _ := strings.Cut(after, `"`)
+	return strings.ReplaceAll(href, "&amp;", "&")
+}
+
 func TestLeadsAreSearchedFilteredAndPaged(t *testing.T) {
 	w := newWorld(t, nil)
 	b := w.operator()
@@ -152,16 +163,6 @@ func TestLeadsAreSearchedFilteredAndPaged(t *testing.T) {
 			source = "fair & square"
 		}
 		all = append(all, w.add(fmt.Sprintf("Person %03d", i), fmt.Sprintf("person%03d@example.com", i), source, nil))
-	}
-	link := func(page, text string) string {
-		t.Helper()
-		before, _, ok := strings.Cut(page, ">"+text+"</a>")
-		if !ok {
-			return ""
-		}
-		_, after, _ := strings.Cut(before[strings.LastIndex(before, "<a "):], `href="`)
-		href, _, _ := strings.Cut(after, `"`)
-		return strings.ReplaceAll(href, "&amp;", "&")
 	}
 	walk := func(path string, want int) {
 		t.Helper()
@@ -205,15 +206,12 @@ func TestLeadsAreSearchedFilteredAndPaged(t *testing.T) {
 	if got := search(all[9].ID); got != "/console/leads/"+all[9].ID {
 		t.Errorf("found %s", got)
 	}
-	says(t, b.page(search("nobody@example.com")), "No lead has this address.", "nobody@example.com")
+	says(t, b.page(search("nobody@example.com")), "No lead is like that.", "nobody@example.com")
 	again := w.add("Person again", "person007@example.com", "fair", nil)
 	page := b.page(search("person007@example.com"))
 	says(t, page, "Leads of person007@example.com", "Person 007", "Person again")
 	if strings.Contains(page, "Person 008") || !strings.Contains(page, again.ID) {
 		t.Error("the search finds others")
-	}
-	if said, at := b.say("/console/leads", "q", "Person 7"); at != "/console/leads" || !strings.Contains(said, "whole e-mail address") {
-		t.Errorf("said %q at %s", said, at)
 	}
 	if got := w.acts(); len(got) != 1 {
 		t.Errorf("looking is in the trail: %q", got)

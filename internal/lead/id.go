@@ -43,6 +43,18 @@ func NewID(now time.Time, shard int) string {
 	return string(id[:])
 }
 
+// OldestID sorts before every id that is made at a time or later, and after those made before.
+func OldestID(at time.Time) string {
+	if epoch := time.UnixMilli(0); at.Before(epoch) {
+		at = epoch
+	}
+	id := []byte(NewID(at, 0))
+	for i := len(prefix) + timeChars; i < idLen; i++ {
+		id[i] = alphabet[0]
+	}
+	return string(id)
+}
+
 // ShardOf returns the shard an id names, and whether it is an id at all.
 func ShardOf(id string) (shard int, ok bool) {
 	if len(id) != idLen || !strings.HasPrefix(id, prefix) {

@@ -144,18 +144,18 @@ func TestWhatIsParkedIsReadInPages(t *testing.T) {
 		if err := p.EachParked(ctx, "crm", func([]store.ParkedRecord) error { return enough }); err != enough {
 			t.Errorf("got %v", err)
 		}
-		due := func(want bool) {
+		stands := func(want store.State) {
 			t.Helper()
-			got, err := p.Due(ctx, []string{"crm", "sheet", "none"}, ids[0])
-			if err != nil || got["crm"] != want || !got["sheet"] || got["none"] {
-				t.Errorf("due are %v, %v", got, err)
+			found, err := p.Get(ctx, ids[0])
+			if err != nil || found.Standings[0].State != want || found.Standings[1].State != store.Pending {
+				t.Errorf("it stands at %+v, %v, want %s", found.Standings, err, want)
 			}
 		}
-		due(false)
+		stands(store.Parked)
 		if err := p.Replay(ctx, "crm", ids[0]); err != nil {
 			t.Fatal(err)
 		}
-		due(true)
+		stands(store.Pending)
 
 		statuses, err := p.Statuses(ctx)
 		if err != nil || len(statuses) != 2 || statuses[0].Connector != "crm" || statuses[0].State != store.StatusBehind ||

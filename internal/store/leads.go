@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -314,7 +313,7 @@ func (s *Store) owner(ctx context.Context, address, former string, now time.Time
 		return "", wrapRedis(err)
 	}
 	proposed := lead.NewID(now, -1)
-	having, err := s.newest(ctx, address, "", 1)
+	having, _, err := s.newest("e:"+emailDigest(address), "", "").next(ctx, 1)
 	if err != nil {
 		return "", err
 	}
@@ -451,171 +450,4 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 		}
 	}
 	return ErrBusy
-}
-
-// Standing is where a lead stands with one connector.
-type Standing struct {
-	Connector string
-	State     State
-	Record    Record
-}
-
-// Found is a lead with its standings, sorted by connector. Of a deleted lead only ID, Revision and Updated (the
-// time of the delete) are left, until the last connector has confirmed.
-type Found struct {
-	Lead      lead.Lead
-	Deleted   bool
-	Standings []Standing
-}
-
-// Get reads a lead and where it stands with each connector.
-func (s *Store) Get(ctx context.Context, id string) (Found, error) {
-	shard, ok := lead.ShardOf(id)
-	if !ok {
-		return Found{}, ErrNotFound
-	}
-	prefix := prefixes[shard]
-	var stored *redis.StringCmd
-	var records *redis.MapStringStringCmd
-	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		stored = p.Get(ctx, leadKey(prefix, id))
-		records = p.HGetAll(ctx, syncKey(prefix, id))
-		return nil
-	})
-	if errors.Is(err, redis.Nil) {
-		return Found{}, ErrNotFound
-	}
-	if err != nil {
-		return Found{}, wrapRedis(err)
-	}
-	l, deleted, err := document(id, stored.Val())
-	if err != nil {
-		return Found{}, err
-	}
-	found := Found{Lead: l, Deleted: deleted}
-	names := map[string]bool{}
-	if !deleted {
-		for _, c := range s.Connectors() {
-			names[c.Name] = true
-		}
-	}
-	for name := range records.Val() {
-		names[name] = true
-	}
-	for name := range names {
-		record, err := decodeRecord(records.Val()[name])
-		if err != nil {
-			return Found{}, err
-		}
-		found.Standings = append(found.Standings, Standing{name, record.Standing(l.Revision), record})
-	}
-	sort.Slice(found.Standings, func(i, j int) bool {
-		return found.Standings[i].Connector < found.Standings[j].Connector
-	})
-	return found, nil
-}
-
-// Query selects leads, newest first.
-type Query struct {
-	Email, Source string // exact, Email without regard to case; "": any
-	Before        string // only leads whose id sorts before this one: the cursor
-	Limit         int
-}
-
-// maxScanned bounds how many leads one List reads to find those of a source.
-const maxScanned = 20_000
-
-// List returns up to Limit leads and the cursor of the next page, "" at the end. A page may hold fewer leads
-// than Limit, even none, and still have a next: a rare source is searched for over several pages.
-func (s *Store) List(ctx context.Context, q Query) (leads []lead.Lead, next string, err error) {
-	before := q.Before
-	for scanned := 0; scanned < maxScanned; {
-		step := q.Limit - len(leads)
-		if q.Source != "" {
-			step = max(step, 500)
-		}
-		ids, err := s.newest(ctx, q.Email, before, step)
-		if err != nil {
-			return nil, "", err
-		}
-		scanned += len(ids)
-		batch, err := s.loadAll(ctx, ids)
-		if err != nil {
-			return nil, "", err
-		}
-		for i, l := range batch {
-			before = ids[i]
-			if l.ID == "" || q.Source != "" && l.Source != q.Source ||
-				q.Email != "" && lead.NormalEmail(l.Email) != lead.NormalEmail(q.Email) {
-				continue
-			}
-			leads = append(leads, l)
-			if len(leads) == q.Limit {
-				if i == len(batch)-1 && len(ids) < step {
-					return leads, "", nil
-				}
-				return leads, before, nil
-			}
-		}
-		if len(ids) < step {
-			return leads, "", nil
-		}
-	}
-	return leads, before, nil
-}
-
-// newest returns the newest ids before one, over all shards.
-func (s *Store) newest(ctx context.Context, email, before string, limit int) ([]string, error) {
-	key, upTo := "ids", "+"
-	if email != "" {
-		key = "e:" + emailDigest(email)
-	}
-	if before != "" {
-		upTo = "(" + before
-	}
-	var pages [lead.Shards]*redis.StringSliceCmd
-	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for shard := range pages {
-			pages[shard] = p.ZRevRangeByLex(ctx, prefixes[shard]+key, &redis.ZRangeBy{Min: "-", Max: upTo, Count: int64(limit)})
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, wrapRedis(err)
-	}
-	var ids []string
-	for _, page := range pages {
-		ids = append(ids, page.Val()...)
-	}
-	sort.Sort(sort.Reverse(sort.StringSlice(ids)))
-	return ids[:min(len(ids), limit)], nil
-}
-
-// loadAll reads leads by id, in their order; one deleted meanwhile is the zero lead.
-func (s *Store) loadAll(ctx context.Context, ids []string) ([]lead.Lead, error) {
-	documents := make([]*redis.StringCmd, len(ids))
-	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			shard, _ := lead.ShardOf(id)
-			documents[i] = p.Get(ctx, leadKey(prefixes[shard], id))
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, wrapRedis(err)
-	}
-	leads := make([]lead.Lead, len(ids))
-	for i, d := range documents {
-		if d.Err() != nil {
-			continue
-		}
-		l, deleted, err := document(ids[i], d.Val())
-		if err != nil {
-			return nil, err
-		}
-		if !deleted {
-			leads[i] = l
-		}
-	}
-	return leads, nil
 }

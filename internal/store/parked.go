@@ -144,27 +144,3 @@ func (s *Store) readParked(ctx context.Context, all map[string][]ParkedRecord) e
 	}
 	return nil
 }
-
-// Due says of which connectors a lead waits to be pushed to them, or is being pushed, whatever its records say of the
-// last attempt.
-func (s *Store) Due(ctx context.Context, names []string, id string) (map[string]bool, error) {
-	shard, ok := lead.ShardOf(id)
-	if !ok {
-		return nil, ErrNotFound
-	}
-	scores := make([]*redis.FloatCmd, len(names))
-	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, name := range names {
-			scores[i] = p.ZScore(ctx, dueKey(prefixes[shard], name), id)
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, wrapRedis(err)
-	}
-	due := map[string]bool{}
-	for i, name := range names {
-		due[name] = scores[i].Err() == nil
-	}
-	return due, nil
-}

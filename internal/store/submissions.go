@@ -97,12 +97,15 @@ func (s *Store) Keep(ctx context.Context, sub Submission, once *Idempotency) (ke
 	return sub, dropped, nil
 }
 
-// SubmissionQuery selects submissions, newest first.
+// SubmissionQuery selects submissions, newest first or, where that is asked for, oldest first.
 type SubmissionQuery struct {
 	Origin string          // "": any
 	State  SubmissionState // "": any
-	Before string          // the cursor; "": from the newest
+	Before string          // the cursor of newest first; "": from the newest
 	Limit  int
+
+	OldestFirst bool
+	After       string // its cursor; "": from the oldest
 }
 
 // Submissions returns up to Limit submissions and the cursor of the next page, "" at the end.
@@ -111,9 +114,12 @@ func (s *Store) Submissions(ctx context.Context, q SubmissionQuery) (found []Sub
 	if err != nil || q.Limit < 1 {
 		return nil, "", err
 	}
-	upTo := "+"
+	between := redis.ZRangeBy{Min: "-", Max: "+", Count: int64(q.Limit) + 1}
 	if q.Before != "" {
-		upTo = "(" + q.Before
+		between.Max = "(" + q.Before
+	}
+	if q.After != "" {
+		between.Min = "(" + q.After
 	}
 	var pages []*redis.StringSliceCmd
 	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -123,8 +129,11 @@ func (s *Store) Submissions(ctx context.Context, q SubmissionQuery) (found []Sub
 				if q.State != "" && state != string(q.State) || q.Origin != "" && origin != q.Origin {
 					continue
 				}
-				pages = append(pages, p.ZRevRangeByLex(ctx, prefixes[shard]+"i:"+state+":"+origin,
-					&redis.ZRangeBy{Min: "-", Max: upTo, Count: int64(q.Limit) + 1}))
+				read := p.ZRevRangeByLex
+				if q.OldestFirst {
+					read = p.ZRangeByLex
+				}
+				pages = append(pages, read(ctx, prefixes[shard]+"i:"+state+":"+origin, &between))
 			}
 		}
 		return nil
@@ -136,7 +145,12 @@ func (s *Store) Submissions(ctx context.Context, q SubmissionQuery) (found []Sub
 	for _, page := range pages {
 		ids = append(ids, page.Val()...)
 	}
-	slices.SortFunc(ids, func(a, b string) int { return cmp.Compare(b, a) })
+	slices.SortFunc(ids, func(a, b string) int {
+		if q.OldestFirst {
+			return cmp.Compare(a, b)
+		}
+		return cmp.Compare(b, a)
+	})
 	ids = slices.Compact(ids) // one that changed its state meanwhile
 	if len(ids) > q.Limit {
 		ids = ids[:q.Limit]

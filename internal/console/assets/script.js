@@ -27,6 +27,46 @@ window.addEventListener("pageshow", () => {
 	}
 });
 
+// A search that is not at its end goes on by itself until a page is full, or it is stopped.
+const fullPage = 50;
+if (document.querySelector("[data-further] .looked")) lookFurther();
+
+async function lookFurther() {
+	const part = (within, name) => within.querySelector(`[data-${name}]`);
+	const rows = () => part(document, "results").querySelectorAll("tbody tr").length;
+	const stopped = new AbortController();
+	part(document, "results").setAttribute("aria-busy", "true");
+	while (rows() < fullPage) {
+		const further = part(document, "further").querySelector(".looked a");
+		if (!further) break;
+		const stop = document.createElement("button");
+		stop.type = "button";
+		stop.textContent = "Stop";
+		stop.addEventListener("click", () => stopped.abort());
+		const hadFocus = part(document, "further").contains(document.activeElement);
+		further.replaceWith(stop);
+		if (hadFocus) stop.focus();
+		let next;
+		try {
+			const answer = await fetch(further.href, { signal: stopped.signal, redirect: "error" });
+			if (!answer.ok) throw new Error(answer.statusText);
+			next = new DOMParser().parseFromString(await answer.text(), "text/html");
+		} catch {
+			stop.replaceWith(further); // it was stopped, or the server is away: by hand it goes on
+			further.focus();
+			break;
+		}
+		const focused = document.activeElement === stop;
+		const found = part(next, "results").querySelectorAll("tbody tr");
+		if (rows()) part(document, "results").querySelector("tbody").append(...found);
+		else part(document, "results").replaceChildren(...part(next, "results").childNodes);
+		part(document, "further").replaceWith(part(next, "further"));
+		if (focused) part(document, "further").querySelector("a")?.focus();
+	}
+	part(document, "results").removeAttribute("aria-busy");
+	part(document, "found").textContent = rows() === 1 ? "1 lead found." : rows() + " leads found.";
+}
+
 const live = document.querySelector("[data-live]");
 if (live && window.EventSource) keepLive();
 
