@@ -83,8 +83,16 @@ type Result struct {
 
 // Checker is for systems that can be asked whether the settings would work.
 type Checker interface {
-	// Check signs in and verifies that what the settings name exists. It writes nothing.
+	// Check signs in and verifies, as far as the system can be asked without writing, that what the settings and the
+	// mapping name is there, takes what is mapped to it, and may be written and deleted. It writes nothing. The error
+	// joins all that is missing (errors.Join), each with how to mend it in one line.
 	Check(ctx context.Context) error
+}
+
+// Linked is for systems in which people can look at a record.
+type Linked interface {
+	// RecordURL is where, "" where that is not known. It holds no secret and, as the ref, no personal data.
+	RecordURL(ref string) string
 }
 
 // A connector that holds something open also implements io.Closer.

@@ -84,6 +84,15 @@ func (m Mapping) Names() []string {
 	return names
 }
 
+// Rules lists the rules in their configured order.
+func (m Mapping) Rules() []FieldRule {
+	rules := make([]FieldRule, len(m.rules))
+	for i, rule := range m.rules {
+		rules[i] = rule.FieldRule
+	}
+	return rules
+}
+
 // Apply returns the vendor's fields of l, in their configured order. A template that fails on this lead is the
 // lead's fault.
 func (m Mapping) Apply(l lead.Lead) ([]Field, error) {

@@ -129,6 +129,24 @@ func (w *Webhook) Post(ctx context.Context, id string, body []byte) error {
 	return err
 }
 
+// Reach finds out whether the address can be reached, and by a certificate that is trusted: it asks OPTIONS, which carries
+// no event. Any answer will do, for a receiver need know no method but POST.
+func (w *Webhook) Reach(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodOptions, w.settings.URL.Reveal(), nil)
+	if err != nil {
+		return &Error{Fault: Setup, Err: errors.New("the configured address is not a URL")}
+	}
+	if resp, err := w.client.Do(req); resp == nil && err != nil {
+		return err
+	}
+	return nil
+}
+
+// Secrets lists what nobody may be shown of the settings.
+func (w *Webhook) Secrets() []string {
+	return []string{w.settings.URL.Reveal(), w.settings.Secret.Reveal(), w.settings.PreviousSecret.Reveal()}
+}
+
 // Sign sets the headers that say who sends a body and when. It signs with every key, newest first, for the time in
 // which receivers change theirs.
 func (w *Webhook) Sign(header http.Header, id string, body []byte) {

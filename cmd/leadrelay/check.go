@@ -1,32 +1,31 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/leadrelay/leadrelay/connectors"
 	"github.com/leadrelay/leadrelay/internal/config"
 )
 
-// liveTimeout bounds one connector's live check.
-const liveTimeout = 30 * time.Second
-
 func checkCommand() *cobra.Command {
-	var live bool
+	var live, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Say what is wrong with the configuration, if anything",
 		Long: `Load the configuration as every other command does, and say everything that is wrong with it at once. Nothing is
-started or written. With --live each connector also signs in to its system and looks whether what the settings
-name is there.`,
+started or written. With --live each connector also signs in to its system and asks, without writing, whether the list
+or table is there, the fields are and take what is mapped to them, and the account may create, change and delete; all
+that is missing is named, with how to mend it.`,
 		Example: `  leadrelay check
-  leadrelay check --live new-config.yaml`,
+  leadrelay check --live new-config.yaml
+  leadrelay check --live --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON && !live {
+				return errors.New("--json goes with --live")
+			}
 			if len(args) == 1 {
 				if cmd.Flags().Changed("config") {
 					return errors.New("name one file: check FILE, or --config FILE")
@@ -41,16 +40,19 @@ name is there.`,
 			}
 			defer c.Close()
 			out := cmd.OutOrStdout()
-			failed := 0
-			for _, connector := range c.Connectors {
-				verdict := "settings are valid"
-				if live {
-					var ok bool
-					if verdict, ok = checkLive(cmd.Context(), connector); !ok {
-						failed++
-					}
+			var checks []liveCheck
+			if live {
+				checks = checkLive(cmd.Context(), c.Connectors)
+			}
+			switch {
+			case asJSON:
+				return errors.Join(showLiveJSON(out, checks), notReady(checks))
+			case live:
+				showLive(out, checks)
+			default:
+				for _, connector := range c.Connectors {
+					fmt.Fprintf(out, "%s (%s): settings are valid\n", connector.Name, connector.Type)
 				}
-				fmt.Fprintf(out, "%s (%s): %s\n", connector.Name, connector.Type, verdict)
 			}
 			for _, d := range c.Alerts.To {
 				fmt.Fprintf(out, "alerts to %s (%s): settings are valid; `leadrelay alerts test %s` tries them\n", d.Name, d.Type, d.Name)
@@ -62,27 +64,14 @@ name is there.`,
 				}
 				fmt.Fprintf(out, "api key %q has no value, since %s is not set: %s\n", missing.Name, missing.Variable, remedy)
 			}
-			if failed > 0 {
-				return fmt.Errorf("%d of %d connectors are not ready", failed, len(c.Connectors))
+			if err := notReady(checks); err != nil {
+				return err
 			}
 			fmt.Fprintln(out, "the configuration is valid")
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&live, "live", false, "also sign in to each connector's system, without writing")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "with --live: print JSON")
 	return cmd
-}
-
-func checkLive(ctx context.Context, c config.Connector) (verdict string, ok bool) {
-	checker, can := c.Connector.(connectors.Checker)
-	if !can {
-		return "settings are valid; its system cannot be asked without writing", true
-	}
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
-	defer cancel()
-	if err := checker.Check(ctx); err != nil {
-		fault, _ := connectors.FaultOf(err)
-		return fmt.Sprintf("NOT READY (%s): %s", fault, connectors.Redact(err.Error())), false
-	}
-	return "signed in, what the settings name is there", true
 }

@@ -96,7 +96,8 @@ push it with its requests, as far as that is kept (the latest 4,096 of each of 3
   leadrelay leads show lead_1j9v2k0c8m3n5p7q9r1s3t5`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onStore(cmd, func(ctx context.Context, s *store.Store) error {
+			return onConfigured(cmd, namesAlone(), func(ctx context.Context, s *store.Store, c *config.Config) error {
+				recordURL := recordURLs(c)
 				ids := []string{args[0]}
 				if strings.Contains(args[0], "@") {
 					leads, _, err := s.List(ctx, store.Query{Email: args[0], Limit: 20})
@@ -129,12 +130,12 @@ push it with its requests, as far as that is kept (the latest 4,096 of each of 3
 					within := standing(found)
 					within.History = append(historyOf(history), firstOf(found)...)
 					if asJSON {
-						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(within); err != nil {
+						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(within.linked(recordURL)); err != nil {
 							return err
 						}
 						continue
 					}
-					showLead(cmd, found)
+					showLead(cmd, found, recordURL)
 					showHistory(cmd.OutOrStdout(), within.History)
 				}
 				return nil
@@ -213,6 +214,7 @@ type standingWithin struct {
 	State    string     `json:"state"`
 	Revision int64      `json:"synced_revision"`
 	RemoteID string     `json:"remote_id"`
+	URL      string     `json:"url,omitempty"` // where people see the record
 	Attempts int        `json:"attempts"`
 	Fault    string     `json:"fault,omitempty"`
 	Reason   string     `json:"reason,omitempty"`
@@ -242,7 +244,15 @@ func standing(found store.Found) leadStanding {
 	return all
 }
 
-func showLead(cmd *cobra.Command, found store.Found) {
+// linked adds where people see the records.
+func (l leadStanding) linked(recordURL func(connector, ref string) string) leadStanding {
+	for i, within := range l.Connectors {
+		l.Connectors[i].URL = recordURL(within.Name, within.RemoteID)
+	}
+	return l
+}
+
+func showLead(cmd *cobra.Command, found store.Found, recordURL func(connector, ref string) string) {
 	out := cmd.OutOrStdout()
 	deleted := ""
 	if found.Deleted {
@@ -255,6 +265,11 @@ func showLead(cmd *cobra.Command, found store.Found) {
 		fmt.Fprintf(table, "  %s\t%s\t%d\t%s\t%d\t%s\n", st.Connector, st.State, st.Record.Synced, st.Record.Ref, st.Record.Attempts, st.Record.Reason)
 	}
 	table.Flush()
+	for _, st := range found.Standings {
+		if url := recordURL(st.Connector, st.Record.Ref); url != "" {
+			fmt.Fprintf(out, "  %s has it at %s\n", st.Connector, url)
+		}
+	}
 }
 
 func replayCommand() *cobra.Command {

@@ -107,6 +107,8 @@ func (l *live) consoleOptions() console.Options {
 		Client: func(r *http.Request) netip.Addr { return ingest.ClientAddress(r, c.Proxies) },
 		Remap:  remapper(l.store, c),
 		Secure: c.TLS.CertFile != "" || len(c.Proxies) > 0,
+
+		RemoteURL: recordURLs(c),
 	}
 	for _, operator := range c.Operators {
 		options.Operators = append(options.Operators, console.Operator{Name: operator.Name, PasswordHash: operator.PasswordHash.Reveal()})

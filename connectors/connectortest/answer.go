@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -363,11 +364,43 @@ var answerChecks = []check{
 	{"Check fails with a vendor that does not let us in, and with none", both(needsHTTP, needsChecker), func(t testing.TB, h Harness) {
 		w := newWorld(t, h)
 		for _, status := range []int{401, 403, 404, 500} {
+			if h.ReachOnly {
+				break
+			}
 			w.front.set(instead(status, http.Header{}, false, errorBodies[0].text(Sample(1))))
 			w.wantFault(fmt.Sprint(status), w.check(), w.status(&connectors.Response{Status: status}))
 		}
 		away := openWorld(t, h, h.NewVendor(t), nil, unreachable(t))
 		away.wantFault("a refused connection", away.check(), connectors.Remote)
+	}},
+	{"Check names every mapped field that is not there", func(can abilities) bool { return can.checker && can.fields }, func(t testing.TB, h Harness) {
+		if h.Fields == nil {
+			h.Fields = h.Kind.Fields
+		}
+		another := h.NoSuchField + "_2"
+		h.Fields = append(slices.Clone(h.Fields), connectors.FieldRule{To: h.NoSuchField, From: "note"}, connectors.FieldRule{To: another, From: "note"})
+		w := newWorld(t, h)
+		err := w.check()
+		w.wantFault("two fields too many", err, connectors.Setup)
+		problems := connectors.Problems(err)
+		for _, name := range []string{h.NoSuchField, another} {
+			named := regexp.MustCompile(`\b` + name + `\b`)
+			if !slices.ContainsFunc(problems, func(problem error) bool { return named.MatchString(problem.Error()) }) {
+				w.Errorf("nothing is said of the field %s: %v", name, err)
+			}
+		}
+	}},
+	{"Check says what is missing", func(can abilities) bool { return can.checker && can.unready }, func(t testing.TB, h Harness) {
+		for says, spoil := range h.Unready {
+			vendor := h.NewVendor(t)
+			spoil(vendor)
+			w := newWorldOf(t, h, vendor)
+			err := w.check()
+			w.wantFault(says, err, connectors.Setup)
+			if err != nil && !strings.Contains(err.Error(), says) {
+				w.Errorf("not said: %q, but: %v", says, err)
+			}
+		}
 	}},
 }
 

@@ -75,6 +75,17 @@ type Harness struct {
 	// such as {}.
 	Successes map[lead.Op][]string
 
+	// NoSuchField is the name of a field that the vendor does not have, where Check says so of mapped ones; "": nobody
+	// knows.
+	NoSuchField string
+
+	// Unready are vendors that Check must find fault with, by what it must say of them. Each makes a stand-in, as
+	// NewVendor returned it, into one.
+	Unready map[string]func(Vendor)
+
+	// ReachOnly is set where Check finds out no more than that there is an answer, whatever it says.
+	ReachOnly bool
+
 	// NoExample is set where there is no package whose comment has an example of the configuration.
 	NoExample bool
 

@@ -43,7 +43,7 @@ var checks = func() (all []check) {
 }()
 
 type abilities struct {
-	http, event, changes, finder, batcher, checker, badLead, required, secrets, example bool
+	http, event, changes, finder, batcher, checker, badLead, required, secrets, example, fields, unready bool
 }
 
 func abilitiesOf(w *world) abilities {
@@ -54,6 +54,8 @@ func abilitiesOf(w *world) abilities {
 		badLead:  w.h.BadLead != nil,
 		required: len(w.h.Required) > 0,
 		example:  w.h.example() != "",
+		fields:   w.h.NoSuchField != "",
+		unready:  len(w.h.Unready) > 0,
 	}
 	if w.h.Kind.Settings != nil {
 		eachSetting(reflect.TypeOf(w.h.Kind.Settings), func(_ string, t reflect.Type) {

@@ -28,6 +28,7 @@ import (
 
 type crm struct {
 	mu      sync.Mutex
+	full    bool // it takes no more records, and says so
 	next    int
 	records map[string]map[string]string
 }
@@ -79,6 +80,9 @@ func (v *crm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+	if v.full {
+		w.Header().Set("Full", "yes")
+	}
 	json.NewEncoder(w).Encode(map[string]string{"id": key})
 }
 
@@ -124,6 +128,7 @@ const (
 	calledOffIsTheLeads
 	writesInCheck
 	neverFailsCheck
+	checksOneField
 	limitsBackwards
 	asksForNothing
 	doublesKeyless
@@ -203,11 +208,26 @@ func (c *keyedCRM) Check(ctx context.Context) error {
 	if c.breaks == writesInCheck {
 		method = http.MethodPost
 	}
-	_, err := c.call(ctx, method, "/records", nil)
-	if c.breaks == neverFailsCheck {
+	resp, err := c.call(ctx, method, "/records", nil)
+	switch {
+	case c.breaks == neverFailsCheck:
 		return nil
+	case err != nil:
+		return err
 	}
-	return err
+	var problems []error
+	missing := func(what string) {
+		problems = append(problems, &connectors.Error{Fault: connectors.Setup, Err: errors.New("crm: check: " + what)})
+	}
+	for _, name := range c.env.Fields.Names() {
+		if !slices.Contains([]string{"Name", "Email", "Note"}, name) && (len(problems) == 0 || c.breaks != checksOneField) {
+			missing("there is no field " + name)
+		}
+	}
+	if resp.Header.Get("Full") != "" {
+		missing("there is no room")
+	}
+	return errors.Join(problems...)
 }
 
 func (c *keyedCRM) call(ctx context.Context, method, path string, body any) (*connectors.Response, error) {
@@ -489,6 +509,9 @@ func crmHarness(open func(crmSettings, connectors.Env) (connectors.Connector, er
 		Secrets:  []string{crmKey},
 		Required: []string{"url", "api_key"},
 		BadLead:  func(l lead.Lead) lead.Lead { l.Name = "refused"; return l },
+
+		NoSuchField: "Nmae",
+		Unready:     map[string]func(Vendor){"there is no room": func(v Vendor) { v.(*crm).full = true }},
 	}
 }
 
@@ -561,7 +584,8 @@ func TestABrokenConnectorFails(t *testing.T) {
 		"takes a failed search for no": {foundHarness(findsNothingOnError), []string{"Find never takes"}},
 		"finds what is not there":      {foundHarness(findsWrongly), []string{"Find finds by"}},
 		"writes in its check":          {keyedHarness(writesInCheck), []string{"Check succeeds"}},
-		"checks nothing":               {keyedHarness(neverFailsCheck), []string{"Check fails"}},
+		"checks nothing":               {keyedHarness(neverFailsCheck), []string{"Check fails", "Check says what is missing"}},
+		"checks one field":             {keyedHarness(checksOneField), []string{"Check names every"}},
 		"limits nothing":               {keyedHarness(limitsBackwards), []string{"limits make sense"}},
 		"tells of what it need not":    {tellerHarness(tellsOfUpdates), []string{"what the vendor is not told of"}},
 		"asks for no setting":          {keyedHarness(asksForNothing), []string{"a missing setting"}},

@@ -42,7 +42,11 @@ type world struct {
 
 func newWorld(t testing.TB, h Harness) *world {
 	t.Helper()
-	vendor := h.NewVendor(t)
+	return newWorldOf(t, h, h.NewVendor(t))
+}
+
+func newWorldOf(t testing.TB, h Harness, vendor Vendor) *world {
+	t.Helper()
 	var f *front
 	baseURL := ""
 	if served, ok := vendor.(HTTPVendor); ok {

@@ -72,6 +72,11 @@
 // it was read, which is remote. 429, and a 403 or any other status that says it is about rate, are throttled. 409, 499,
 // 5xx and the network are remote.
 //
+// # Checks
+//
+// `leadrelay check --live` finds the tab, its header and what of it is protected. It cannot find out whether the
+// service account is an editor or a viewer: the Sheets API tells it by refusing a write.
+//
 // # Limits
 //
 // 60 reads and 60 writes a minute per account and project, counted apart

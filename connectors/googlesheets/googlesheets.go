@@ -72,6 +72,7 @@ var _ interface {
 	connectors.Batcher
 	connectors.Checker
 	connectors.Limited
+	connectors.Linked
 } = (*connector)(nil)
 
 var spreadsheetID = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
@@ -193,16 +194,6 @@ func (c *connector) PushBatch(ctx context.Context, items []connectors.Item) []co
 	}
 	flush()
 	return results
-}
-
-// Check signs in and reads the header as a push would.
-func (c *connector) Check(ctx context.Context) error {
-	if err := c.begin(ctx); err != nil {
-		return fail("check", err)
-	}
-	defer c.end()
-	_, err := c.readHeader(ctx)
-	return err
 }
 
 // begin waits for the turn; end gives it back.

@@ -62,6 +62,12 @@
 // missing required merge field among them. 401, 403 and a missing audience are setup; 429 and a 403 that is not
 // JSON are throttling.
 //
+// # Checks
+//
+// `leadrelay check --live` names mapped merge fields that the audience does not have or that are of another type,
+// required ones that get nothing, and a key whose user may not change audiences. What marketing permissions the
+// audience asks for is the person's to say, and nothing here sets them.
+//
 // # Sources
 //
 //   - https://mailchimp.com/developer/marketing/api/list-members/
@@ -70,5 +76,5 @@
 //   - https://mailchimp.com/developer/marketing/docs/fundamentals/ (limits)
 //   - https://mailchimp.com/help/archive-unarchive-contacts/
 //
-// Mailchimp publishes no client for Go, and seven calls need none.
+// Mailchimp publishes no client for Go, and eight calls need none.
 package mailchimp

@@ -309,31 +309,6 @@ func (c *connector) archive(ctx context.Context, leadID, key string) error {
 	return c.call(ctx, request, nil)
 }
 
-// Check asks for the audience and for its merge fields, and names those it does not have.
-func (c *connector) Check(ctx context.Context) error {
-	if err := c.checkList(ctx); err != nil {
-		return err
-	}
-	var known struct {
-		MergeFields []struct {
-			Tag string `json:"tag"`
-		} `json:"merge_fields"`
-	}
-	// 1000 is the most the vendor lists at once, and more than an audience may have.
-	err := c.call(ctx, request{what: "get merge fields", method: http.MethodGet, path: c.listPath() + "/merge-fields?fields=merge_fields.tag&count=1000"}, &known)
-	if err != nil {
-		return err
-	}
-	missing := c.fields.Names()
-	for _, field := range known.MergeFields {
-		missing = slices.DeleteFunc(missing, func(name string) bool { return name == field.Tag })
-	}
-	if len(missing) > 0 {
-		return fail("check", &connectors.Error{Fault: connectors.Setup, Err: fmt.Errorf("the audience has no merge field %s", strings.Join(missing, ", "))})
-	}
-	return nil
-}
-
 // checkList tells "there is no such member" from "there is no such list", which Mailchimp answers alike: a
 // delete must not pass for done because list_id is wrong.
 func (c *connector) checkList(ctx context.Context) error {

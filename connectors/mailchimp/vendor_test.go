@@ -31,7 +31,9 @@ type vendor struct {
 	mayMoveAnyone bool // an address may be changed whatever the member's status
 
 	mu       sync.Mutex
-	tags     []string // merge fields of the audience
+	tags     []string                  // merge fields of the audience
+	fields   map[string]map[string]any // what else is said of them
+	role     string                    // of the key's user
 	members  map[string]*stored
 	erased   map[string]bool // hashes that were deleted permanently
 	requests []recorded
@@ -111,7 +113,7 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	answer := httptest.NewRecorder()
 	v.answer(answer, r, body)
-	if d := described(v.t); d != nil {
+	if d := described(v.t); d != nil && r.URL.Path != "/3.0/" { // that describes audiences alone
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if err := errors.Join(d.CheckRequest(r), d.CheckAnswer(r, answer)); err != nil {
 			v.t.Errorf("not by the vendor's description: %v", err)
@@ -125,6 +127,10 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (v *vendor) answer(w http.ResponseWriter, r *http.Request, body []byte) {
 	if _, password, _ := r.BasicAuth(); password != testKey {
 		problem(w, 401, "API Key Invalid", "Your API key may be invalid, or you've attempted to access the wrong datacenter.")
+		return
+	}
+	if r.Method == "GET" && r.URL.Path == "/3.0/" {
+		reply(w, 200, map[string]any{"role": v.role})
 		return
 	}
 	path, ok := strings.CutPrefix(r.URL.Path, "/3.0/lists/"+testList)
@@ -158,7 +164,9 @@ func (v *vendor) answer(w http.ResponseWriter, r *http.Request, body []byte) {
 	case r.Method == "GET" && path == "/merge-fields":
 		fields := []any{}
 		for _, tag := range v.tags {
-			fields = append(fields, map[string]any{"tag": tag})
+			field := map[string]any{"tag": tag, "type": "text"}
+			maps.Copy(field, v.fields[tag])
+			fields = append(fields, field)
 		}
 		reply(w, 200, map[string]any{"merge_fields": fields})
 		return

@@ -29,7 +29,8 @@
 //
 // A missing table is made, with a text primary key, a bigint revision, created_at and updated_at as timestamptz and a
 // text column for every other field. One that is there is never altered: what it lacks is a setup fault that names the
-// statement to run. `leadrelay check --live` finds the same without writing.
+// statement to run. `leadrelay check --live` finds the same without writing, and names besides columns that are
+// generated, that must have a value and get none, and that are of another type than what is mapped to them.
 //
 // # Values
 //

@@ -234,17 +234,6 @@ func (c *connector) PushBatch(ctx context.Context, items []connectors.Item) []co
 	return results
 }
 
-// Check looks at the table as a push would.
-func (c *connector) Check(ctx context.Context) error {
-	ctx, cancel := within(ctx, c.Timeout)
-	defer cancel()
-	t, err := c.look(ctx)
-	if t == nil && err == nil {
-		err = c.mayCreate(ctx)
-	}
-	return err
-}
-
 // bounded is a context with a deadline whose Err still asks that of the one it bounds: a worker's tells there, before
 // its timers do, that its fence has lapsed.
 type bounded struct {

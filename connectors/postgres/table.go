@@ -47,28 +47,44 @@ WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`
 // look finds out whether the table is as a push needs it, and says what is missing. It returns nil where there is no
 // table, but one is to be made.
 func (c *connector) look(ctx context.Context) (*table, error) {
+	t, problems, err := c.inspect(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case problems != nil:
+		return nil, problems[0]
+	}
+	return t, nil
+}
+
+// inspect is look, with all that is missing. With problems the table is nil where its columns are not known.
+func (c *connector) inspect(ctx context.Context) (*table, []error, error) {
 	const what = "look at the table"
 	results, err := c.call(ctx, what,
 		statement{sql: `SELECT current_setting('transaction_read_only')`},
 		statement{sql: describe, values: [][]byte{[]byte(c.name.Sanitize()), []byte(c.KeyColumn)}})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if string(results[0].Rows[0][0]) == "on" {
 		c.pool.Reset() // the next connection may lead to the server that took over
-		return nil, failure(connectors.Setup, what, readOnly)
+		return nil, nil, failure(connectors.Setup, what, readOnly)
 	}
-	found := map[string][][]byte{}
-	for _, row := range results[1].Rows {
+	found, rows := map[string][][]byte{}, results[1].Rows
+	for _, row := range rows {
 		found[string(row[0])] = row
 	}
 	if len(found) == 0 {
 		if c.CreateTable {
-			return nil, nil
+			return nil, nil, nil
 		}
-		return nil, failure(connectors.Setup, what, "there is no table %s; to make it: %s", c.name.Sanitize(), c.definition())
+		return nil, nil, failure(connectors.Setup, what, "there is no table %s; to make it: %s", c.name.Sanitize(), c.definition())
 	}
 	t := &table{}
+	var problems []error
+	problem := func(format string, args ...any) {
+		problems = append(problems, failure(connectors.Setup, what, format, args...))
+	}
 	var missing, forbidden []string
 	for _, name := range c.columns {
 		row, ok := found[name]
@@ -81,22 +97,34 @@ func (c *connector) look(ctx context.Context) (*table, error) {
 		}
 		t.columns = append(t.columns, column{category: row[1][0], typeName: string(row[2]), notNull: yes(row[3])})
 	}
-	key := found[c.KeyColumn]
-	switch {
-	case missing != nil:
-		return nil, failure(connectors.Setup, what, "columns are missing; to add them: ALTER TABLE %s %s", c.name.Sanitize(), strings.Join(missing, ", "))
-	case t.columns[0].category != stringCategory:
-		return nil, failure(connectors.Setup, what, "column %s must be text: lead ids are", quote(c.KeyColumn))
-	case c.RevisionColumn != "" && t.columns[len(t.columns)-1].category != numericCategory:
-		return nil, failure(connectors.Setup, what, "column %s must be bigint", quote(c.RevisionColumn))
-	case !yes(key[5]):
-		return nil, failure(connectors.Setup, what, "column %s must be unique by itself, by a constraint that is not DEFERRABLE; to make it so: ALTER TABLE %s ADD UNIQUE (%s)", quote(c.KeyColumn), c.name.Sanitize(), quote(c.KeyColumn))
-	case !yes(key[6]):
-		return nil, failure(connectors.Setup, what, "rows may not be deleted; %s", c.grant())
-	case forbidden != nil:
-		return nil, failure(connectors.Setup, what, "columns %s may not be read and written; %s", strings.Join(forbidden, ", "), c.grant())
+	if missing != nil {
+		problem("columns are missing; to add them: ALTER TABLE %s %s", c.name.Sanitize(), strings.Join(missing, ", "))
 	}
-	return t, nil
+	if key, ok := found[c.KeyColumn]; ok {
+		if key[1][0] != stringCategory {
+			problem("column %s must be text: lead ids are", quote(c.KeyColumn))
+		}
+		if revision, ok := found[c.RevisionColumn]; ok && revision[1][0] != numericCategory {
+			problem("column %s must be bigint", quote(c.RevisionColumn))
+		}
+		if !yes(key[5]) {
+			problem("column %s must be unique by itself, by a constraint that is not DEFERRABLE; to make it so: ALTER TABLE %s ADD UNIQUE (%s)", quote(c.KeyColumn), c.name.Sanitize(), quote(c.KeyColumn))
+		}
+	}
+	var withheld []string
+	if forbidden != nil {
+		withheld = append(withheld, "columns "+strings.Join(forbidden, ", ")+" may not be read and written")
+	}
+	if !yes(rows[0][6]) {
+		withheld = append(withheld, "rows may not be deleted")
+	}
+	if withheld != nil {
+		problem("%s; %s", strings.Join(withheld, ", and "), c.grant())
+	}
+	if missing != nil {
+		return nil, problems, nil
+	}
+	return t, problems, nil
 }
 
 // mayCreate says whether the table could be made.

@@ -67,8 +67,8 @@ func TestActiveCampaignIsAskedAsItsDescriptionSays(t *testing.T) {
 		"a create whose answer is lost": {do: "create", answers: []says{{}}, asks: []string{activecampaignSync}, fault: connectors.Unknown, fails: "activecampaign: upsert: no whole answer"},
 		"check": {do: "check", answers: []says{{status: 200, body: `{"fields":[{"id":"7"}],"meta":{"total":"1"}}`}, {status: 200, body: `{"field":{"id":"7"}}`}},
 			asks: []string{activecampaignFields, "GET /api/3/fields/7"}},
-		"check of more fields than are listed": {do: "check", answers: []says{{status: 200, body: `{"fields":[],"meta":{"total":"101"}}`}, {status: 200, body: `{"field":{"id":"7"}}`}},
-			asks: []string{activecampaignFields, "GET /api/3/fields/7"}},
+		"check of more fields than are listed": {do: "check", answers: []says{{status: 200, body: `{"fields":[],"meta":{"total":"101"}}`}, {status: 200, body: `{"fields":[],"meta":{"total":"101"}}`}, {status: 200, body: `{"field":{"id":"7"}}`}},
+			asks: []string{activecampaignFields, "GET /api/3/fields?limit=100&offset=100", "GET /api/3/fields/7"}},
 		"check of a field for the id that is not there": {do: "check", answers: []says{{status: 200, body: `{"fields":[{"id":"1"}],"meta":{"total":"1"}}`}, {status: 404, body: `{"message":"No Result found for Field with id 7"}`}},
 			asks: []string{activecampaignFields, "GET /api/3/fields/7"}, fault: connectors.Setup, fails: "404 No Result found for Field with id 7"},
 	})

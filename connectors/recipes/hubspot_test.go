@@ -23,14 +23,16 @@ var hubspotSettings = map[string]any{"access_token": "pat-na1-s3cret"}
 // hubspotModels are the requests that @hubspot/api-client 13.5 can make for these purposes, and what its models have
 // of members: of the body, and of an input in it.
 var hubspotModels = map[string][2][]string{
-	"GET /crm/v3/properties/contacts":            {},
-	"GET /crm/v3/objects/contacts/{id}":          {},
-	"PATCH /crm/v3/objects/contacts/{id}":        {{"properties"}},
-	"DELETE /crm/v3/objects/contacts/{id}":       {},
-	"POST /crm/v3/objects/contacts/gdpr-delete":  {{"objectId", "idProperty"}},
-	"POST /crm/v3/objects/contacts/batch/read":   {{"idProperty", "inputs", "properties", "propertiesWithHistory"}, {"id"}},
-	"POST /crm/v3/objects/contacts/batch/upsert": {{"inputs"}, {"id", "idProperty", "objectWriteTraceId", "properties"}},
-	"POST /crm/v3/objects/contacts/batch/update": {{"inputs"}, {"id", "idProperty", "objectWriteTraceId", "properties"}},
+	"GET /crm/v3/properties/contacts": {},
+	// Of https://developers.hubspot.com/docs/apps/legacy-apps/private-apps/overview:
+	"POST /oauth/v2/private-apps/get/access-token-info": {{"tokenKey"}},
+	"GET /crm/v3/objects/contacts/{id}":                 {},
+	"PATCH /crm/v3/objects/contacts/{id}":               {{"properties"}},
+	"DELETE /crm/v3/objects/contacts/{id}":              {},
+	"POST /crm/v3/objects/contacts/gdpr-delete":         {{"objectId", "idProperty"}},
+	"POST /crm/v3/objects/contacts/batch/read":          {{"idProperty", "inputs", "properties", "propertiesWithHistory"}, {"id"}},
+	"POST /crm/v3/objects/contacts/batch/upsert":        {{"inputs"}, {"id", "idProperty", "objectWriteTraceId", "properties"}},
+	"POST /crm/v3/objects/contacts/batch/update":        {{"inputs"}, {"id", "idProperty", "objectWriteTraceId", "properties"}},
 }
 
 // hubspotSends checks a request against the models.

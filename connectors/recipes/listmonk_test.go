@@ -104,7 +104,7 @@ func TestListmonkIsAskedAsItsDescriptionSays(t *testing.T) {
 		"find of nobody":                   {do: "find", answers: []says{listmonkNone}, asks: []string{listmonkFind}},
 		"a create whose answer is lost":    {do: "create", answers: []says{{}}, asks: []string{listmonkCreate}, fault: connectors.Unknown, fails: "listmonk: create: no whole answer"},
 		"check":                            {do: "check", answers: []says{listmonkTheirs, listmonkNone}, asks: []string{listmonkLists, listmonkTry}},
-		"check of a list that is not":      {do: "check", answers: []says{{status: 200, body: `{"data":{"results":[{"id":3}]}}`}}, asks: []string{listmonkLists}, fault: connectors.Setup, fails: "200 a list of the settings is not there"},
+		"check of a list that is not":      {do: "check", answers: []says{{status: 200, body: `{"data":{"results":[{"id":3}]}}`}}, asks: []string{listmonkLists}, fault: connectors.Setup, fails: "the list 4 is not there, or not for this user"},
 		"check of who may not search":      {do: "check", answers: []says{listmonkTheirs, {status: 403, body: `{"message":"Permission denied: subscribers:sql_query"}`}}, asks: []string{listmonkLists, listmonkTry}, fault: connectors.Setup, fails: "403 Permission denied"},
 		"an address that is none":          {do: "create", answers: []says{{status: 400, body: `{"message":"Invalid email."}`}}, asks: []string{listmonkCreate}, fault: connectors.Lead, fails: "400 Invalid email."},
 		"an answer that is not listmonk's": {do: "create", answers: []says{{status: 200, body: `<html></html>`}}, asks: []string{listmonkCreate}, fault: connectors.Unknown, fails: "does not say that it was done"},

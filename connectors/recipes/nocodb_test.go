@@ -114,7 +114,7 @@ func TestNocoDBV2IsAskedAsItsPagesSay(t *testing.T) {
 		"a create whose answer is lost":       {do: "create", answers: []says{{}}, asks: []string{create}, fault: connectors.Unknown, fails: "nocodb_v2: create: no whole answer"},
 		"an answer that names no record":      {do: "create", answers: []says{{status: 200, body: `{}`}}, asks: []string{create}, fault: connectors.Unknown, fails: "does not say that it was done"},
 		"check":                               {do: "check", answers: []says{columns("Id", "Name", "Email", "Phone", "Company", "Note", "Lead ID")}, asks: []string{nocodbV2Table}},
-		"check without the field":             {do: "check", answers: []says{columns("Id", "Name")}, asks: []string{nocodbV2Table}, fault: connectors.Setup, fails: "there is no field Lead ID or Id"},
+		"check without the field":             {do: "check", answers: []says{columns("Id", "Name")}, asks: []string{nocodbV2Table}, fault: connectors.Setup, fails: "there is no field Lead ID: add it, as single line text"},
 		"a table that is not":                 {do: "update", ref: "16", answers: []says{nocodbRefuses(404, "ERR_TABLE_NOT_FOUND", "Table 'm1' not found")}, asks: []string{update}, fault: connectors.Setup, fails: "404 Table 'm1' not found"},
 		"a value that does not fit": {do: "create", asks: []string{create}, fault: connectors.Lead, fails: "400 Invalid value '<redacted>'",
 			answers: []says{{status: 400, body: `{"error":"ERR_DATABASE_OP_FAILED","message":"Invalid value 'Zenobia Quillfeather1' for type 'bigint'","code":"22P02","details":{"dataType":"bigint","value":"Zenobia Quillfeather1"}}`}}},

@@ -19,6 +19,9 @@ var (
 	pipedriveAlone    = map[string]any{"company": "acme", "api_token": "t0ken-s3cret", "lead_id_field": pipedriveKey, "inbox": false}
 )
 
+// pipedriveOwn are a person's fields of one's own in the recipe's example.
+var pipedriveOwn = [3]string{"5b436e45b63857305f9691910b6567351b5517bc", "9dc80c50d78a15643bfc4ca79d76156a73a1ca0e", "d4de1c1518b4531717c676029a45911c340390a6"}
+
 // pipedriveDescription checks requests. A company's own address has /api before both versions, the description only
 // before the second.
 func pipedriveDescription(t *testing.T) func(*http.Request) error {
@@ -34,7 +37,7 @@ func pipedriveDescription(t *testing.T) func(*http.Request) error {
 
 // Pipedrive has no person without a name, so the name that a lead may lack is a field of one's own here.
 func TestPipedriveConformance(t *testing.T) {
-	fields := []connectors.FieldRule{{To: "custom_fields.full_name", From: "name"}, {To: "custom_fields.company", From: "company"}, {To: "custom_fields.note", From: "note"}}
+	fields := []connectors.FieldRule{{To: "custom_fields." + pipedriveOwn[0], From: "name"}, {To: "custom_fields." + pipedriveOwn[1], From: "company"}, {To: "custom_fields." + pipedriveOwn[2], From: "note"}}
 	for title, inbox := range map[string]bool{"with leads": true, "persons alone": false} {
 		t.Run(title, func(t *testing.T) {
 			conformance.Run(t, recipe(t, "pipedrive"), conformance.Options{Settings: map[string]any{"inbox": inbox}, Fields: fields, Check: pipedriveDescription(t)})
@@ -101,7 +104,7 @@ func TestPipedriveIsAskedAsItsDescriptionSays(t *testing.T) {
 		"a create whose answer is lost":   {do: "create", answers: []says{{}}, asks: []string{pipedriveCreate}, fault: connectors.Unknown, fails: "pipedrive: create: no whole answer"},
 		"check":                           {do: "check", answers: []says{codes(pipedriveKey)}, asks: []string{pipedriveFields}},
 		"check without the field":         {do: "check", answers: []says{codes("0000")}, asks: []string{pipedriveFields}, fault: connectors.Setup, fails: "there is no person field with the API key " + pipedriveKey},
-		"check of too many fields":        {do: "check", answers: []says{{status: 200, body: `{"success":true,"data":[],"additional_data":{"next_cursor":"eyJ"}}`}}, asks: []string{pipedriveFields}},
+		"check of fields on two pages":    {do: "check", answers: []says{{status: 200, body: `{"success":true,"data":[],"additional_data":{"next_cursor":"eyJ"}}`}, codes(pipedriveKey)}, asks: []string{pipedriveFields, "GET /api/v2/personFields?cursor=eyJ&limit=500"}},
 		"a token that is not":             {do: "create", answers: []says{{status: 401, body: `{"success":false,"error":"unauthorized access","errorCode":401}`}}, asks: []string{pipedriveCreate}, fault: connectors.Setup, fails: "401 unauthorized access"},
 		"a value that is refused":         {do: "create", answers: []says{{status: 400, body: `{"success":false,"error":"Validation failed: emails: Zenobia Quillfeather1"}`}}, asks: []string{pipedriveCreate}, fault: connectors.Lead, fails: "400 Validation failed: emails: <redacted>"},
 		"the field of the id is refused":  {do: "create", answers: []says{{status: 400, body: `{"success":false,"error":"Validation failed: custom_fields: Unrecognized key: ` + pipedriveKey + `"}`}}, asks: []string{pipedriveCreate}, fault: connectors.Setup, fails: "400 Validation failed"},

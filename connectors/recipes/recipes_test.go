@@ -53,6 +53,9 @@ type conversation struct {
 	mu      sync.Mutex
 	answers []says
 	asked   []asked
+
+	// optional is set where what is asked beyond the answers may be refused: it says nothing then.
+	optional bool
 }
 
 var conversations atomic.Int64
@@ -68,6 +71,10 @@ func converse(t testing.TB, name string, settings map[string]any, fields []conne
 		defer c.mu.Unlock()
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
+		if c.optional && len(c.answers) == 0 {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
 		if check != nil {
 			if err := check(r); err != nil {
 				t.Errorf("not by the vendor's description: %v", err)

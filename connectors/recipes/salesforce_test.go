@@ -179,7 +179,7 @@ func TestT14SalesforceWritesByExternalIdOrNotAtAll(t *testing.T) {
 	}
 	ask := []string{"GET /services/data/v63.0/sobjects/Lead/describe"}
 	described := func(own string) []says {
-		return []says{{status: 200, body: `{"name":"Lead","fields":[{"name":"Id","externalId":false,"unique":false},` + own + `{"name":"FirstName"},{"name":"LastName"},{"name":"Phone"},{"name":"Description"}]}`}}
+		return []says{{status: 200, body: `{"name":"Lead","fields":[{"name":"Id","externalId":false,"unique":false},{"name":"Email","createable":true,"updateable":true},` + own + `{"name":"FirstName"},{"name":"LastName"},{"name":"Phone"},{"name":"Description"}]}`}}
 	}
 	salesforcePlays(t, salesforceSettings, nil, salesforceSends(t), map[string]episode{
 		"it is there":       {do: "check", answers: described(`{"name":"Lead_Id__c","externalId":true,"unique":true},`), asks: ask},

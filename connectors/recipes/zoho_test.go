@@ -21,7 +21,7 @@ var zohoSettings = map[string]any{"client_id": "1000.GMB0", "client_secret": "s3
 // zohoSends checks requests against the vendor's description, but for those that it has none of: access tokens and
 // COQL (https://www.zoho.com/crm/developer/docs/api/v8/COQL-Overview.html).
 func zohoSends(t *testing.T) func(*http.Request) error {
-	described := connectortest.Describe(t, "zoho/fields.json", "zoho/record.json").CheckRequest
+	described := connectortest.Describe(t, "zoho/fields.json", "zoho/modules.json", "zoho/record.json").CheckRequest
 	return func(r *http.Request) error {
 		switch r.URL.Path {
 		case "/oauth/v2/token":

@@ -153,43 +153,6 @@ func (c *connector) Push(ctx context.Context, change lead.Change, ref string) (s
 	return result.Ref, result.Err
 }
 
-// Check signs in and asks whether what the settings name is there.
-func (c *connector) Check(ctx context.Context) error {
-	v := c.recipe.verbs[checkVerb]
-	env := c.environment(lead.Change{}, "", nil)
-	got, err := c.do(ctx, v, env, nil)
-	if err == nil {
-		err = c.judge(got, v, env)
-	}
-	if err == nil && v.known != nil {
-		if known := v.known.value(env); known != nil {
-			err = c.unknownFields(known)
-		}
-	}
-	if err == nil {
-		err = c.steps(ctx, v.then, &task{env: env}, false)
-	}
-	return c.fail(checkVerb, err)
-}
-
-// unknownFields names mapped fields that the vendor does not have.
-func (c *connector) unknownFields(known any) error {
-	names, ok := known.([]any)
-	if !ok {
-		return &connectors.Error{Fault: connectors.Unknown, Err: errors.New("the answer does not list the fields")}
-	}
-	var missing []string
-	for _, name := range c.fields.Names() {
-		if !slices.ContainsFunc(names, func(known any) bool { return text(known) == name }) {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return &connectors.Error{Fault: connectors.Setup, Err: fmt.Errorf("there is no field %s: add it there, or take it out of fields", strings.Join(missing, ", "))}
-}
-
 // Close closes idle connections.
 func (c *connector) Close() error { return c.client.Close() }
 

@@ -57,6 +57,40 @@
 //	chunks(x, n)                 a text in parts of at most n characters
 //	merge(a, b, …) compact(x)    one mapping of several; without what is nil or ""
 //
+// # What a check asks
+//
+// The verb check says with `fields` how the vendor lists its fields, page by page, and with `requires` what an answer
+// must say, such as a right or the field for the lead's id; its `then` makes more requests, each with `requires` of its
+// own, `mend` says what to do about a refusal, and `optional` that a refusal means nothing. All that is missing is told
+// at once:
+//
+//	check:
+//	  request: GET /v1/fields
+//	  query: {cursor: "{{ page }}"}
+//	  success: answer.fields != nil
+//	  mend: "give the key the right to read fields: Settings, API"
+//	  fields:
+//	    list: answer.fields
+//	    next: answer.cursor
+//	    name: field.key
+//	    writable: field.locked != true
+//	    takes: '{int: "number", flag: "bool"}[field.type] ?? field.options'
+//	    mend: "make it under Settings, Fields"
+//	  requires:
+//	    - that: any(listed, .key == "external_id")
+//	      otherwise: "there is no field external_id: make it under Settings, Fields"
+//	      example: {fields: []}
+//	  then:
+//	    - request: GET /v1/me
+//	      success: answer.rights != nil
+//	      optional: true
+//	      requires: [{that: '"write" in answer.rights', otherwise: "the key may only read: make another"}]
+//	      example: {rights: [read, write]}
+//	  example: {fields: [{key: external_id}, {key: first_name}, {key: last_name}]}
+//
+// record_url says where people see a record, by its ref and settings that are no secrets:
+// https://acme.example/contacts/{{ ref }}.
+//
 // # What the engine does by itself
 //
 // It adopts a record that is there already, creates one again that somebody deleted there, splits a batch that fails

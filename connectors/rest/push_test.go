@@ -17,7 +17,7 @@ settings:
 auth: {bearer: "{{ settings.token }}"}
 fields: [{to: first, from: first_name}, {to: phone, from: phone}]
 verbs:
-  check: {request: GET /me, success: answer.id != nil, known: answer.fields}
+  check: {request: GET /me, success: answer.id != nil, fields: {list: answer.fields}}
   find:
     request: GET /people
     query: {ext: "{{ lead.id }}"}

@@ -24,6 +24,7 @@ type Recipe struct {
 	file     string // its name in errors
 	settings []setting
 	baseURL  *template
+	recordAt *template // where people see a record; nil: nobody knows
 	headers  map[string]*template
 	auth     auth
 	values   values
@@ -63,7 +64,10 @@ type verb struct {
 	ref          *expression
 	results      *results
 	failures     *results
-	known        *expression // of check: the names of the fields that are there
+	fields       *listing // of check
+	requires     []*requirement
+	mend         *template // of check: what is to be done about a refusal
+	optional     bool      // of a step of check: a refusal says nothing about the settings
 	echo         *expression
 	cost         int
 	settles      time.Duration // of find: how long after a write it may not know of it
@@ -169,6 +173,7 @@ type document struct {
 	Event    bool                   `yaml:"event"`
 	Settings []settingDocument      `yaml:"settings"`
 	BaseURL  yaml.Node              `yaml:"base_url"`
+	RecordAt yaml.Node              `yaml:"record_url"`
 	Headers  map[string]yaml.Node   `yaml:"headers"`
 	Auth     authDocument           `yaml:"auth"`
 	Fields   []connectors.FieldRule `yaml:"fields"`
@@ -193,7 +198,9 @@ type verbDocument struct {
 	Ref      yaml.Node            `yaml:"ref"`
 	Results  *resultsDocument     `yaml:"results"`
 	Failures *resultsDocument     `yaml:"failures"`
-	Known    yaml.Node            `yaml:"known"`
+	Fields   *listingDocument     `yaml:"fields"`
+	Requires []yaml.Node          `yaml:"requires"`
+	Mend     yaml.Node            `yaml:"mend"`
 	Echo     yaml.Node            `yaml:"echo"`
 	Cost     int                  `yaml:"cost"`
 	Settles  time.Duration        `yaml:"settles"`
@@ -212,16 +219,19 @@ type resultsDocument struct {
 }
 
 type stepDocument struct {
-	On      []string  `yaml:"on"`
-	When    yaml.Node `yaml:"when"`
-	Unless  yaml.Node `yaml:"unless"`
-	List    yaml.Node `yaml:"list"`
-	Request yaml.Node `yaml:"request"`
-	Query   yaml.Node `yaml:"query"`
-	Body    yaml.Node `yaml:"body"`
-	Success yaml.Node `yaml:"success"`
-	Cost    int       `yaml:"cost"`
-	Example yaml.Node `yaml:"example"`
+	On       []string    `yaml:"on"`
+	When     yaml.Node   `yaml:"when"`
+	Unless   yaml.Node   `yaml:"unless"`
+	List     yaml.Node   `yaml:"list"`
+	Request  yaml.Node   `yaml:"request"`
+	Query    yaml.Node   `yaml:"query"`
+	Body     yaml.Node   `yaml:"body"`
+	Success  yaml.Node   `yaml:"success"`
+	Requires []yaml.Node `yaml:"requires"`
+	Mend     yaml.Node   `yaml:"mend"`
+	Optional bool        `yaml:"optional"`
+	Cost     int         `yaml:"cost"`
+	Example  yaml.Node   `yaml:"example"`
 }
 
 type ruleDocument struct {
@@ -292,6 +302,7 @@ func (p *reader) recipe(d *document, top *yaml.Node) *Recipe {
 	r := &Recipe{file: p.file, Name: d.Name, Title: d.Title, Docs: d.Docs, Event: d.Event, Fields: d.Fields, values: d.Values}
 	r.settings = p.readSettings(d, top)
 	r.baseURL = p.template(&d.BaseURL, atOpen)
+	r.recordAt = p.recordURL(d)
 	r.headers = p.templates(d.Headers, atOpen)
 	r.auth = p.readAuth(&d.Auth)
 	r.key = p.expression(&d.Key, atRequest)
@@ -430,6 +441,9 @@ func (p *reader) verb(name string, node *yaml.Node) *verb {
 	if d.Max > 0 {
 		in = atBatch
 	}
+	if d.Fields != nil && !d.Fields.Next.IsZero() {
+		in = append(slices.Clone(in), "page")
+	}
 	v := &verb{name: name, what: name, max: d.Max, cost: max(1, d.Cost), settles: d.Settles, line: node.Line}
 	p.request(v, &d.Request, in)
 	v.headers = p.templates(d.Headers, in)
@@ -441,7 +455,7 @@ func (p *reader) verb(name string, node *yaml.Node) *verb {
 	v.ref = p.expression(&d.Ref, atResult)
 	v.results = p.results(d.Results)
 	v.failures = p.results(d.Failures)
-	v.known = p.expression(&d.Known, atAnswer)
+	v.fields, v.requires, v.mend = p.listing(d.Fields), p.requirements(d.Requires), p.template(&d.Mend, atAnswer)
 	v.echo = p.expression(&d.Echo, atResult)
 	v.example, v.exampleEach = p.tree(&d.Example, atExample), p.tree(&d.OfEach, atExample)
 	v.unless = p.side(name, "look", &d.Unless)
@@ -451,6 +465,7 @@ func (p *reader) verb(name string, node *yaml.Node) *verb {
 	for _, s := range d.Then {
 		v.then = append(v.then, p.step(name, &s))
 	}
+	p.onlyOfCheck(v)
 	p.discreet(v, node)
 	return v
 }
@@ -522,6 +537,7 @@ func (p *reader) step(name string, node *yaml.Node) *step {
 	p.request(v, &d.Request, in)
 	v.query, v.body = p.pairs(&d.Query, in), p.tree(&d.Body, atStep)
 	v.success = p.expression(&d.Success, atStep)
+	v.requires, v.mend, v.optional = p.requirements(d.Requires), p.template(&d.Mend, atAnswer), d.Optional
 	v.example = p.tree(&d.Example, atExample)
 	p.discreet(v, node)
 	s.request = v

@@ -97,7 +97,7 @@ func TestTheSchemaNamesWhatTheRecipeReads(t *testing.T) {
 		"recipe": {schema.Properties, document{}}, "verb": {schema.Defs["verb"].Properties, verbDocument{}},
 		"step": {schema.Defs["step"].Properties, stepDocument{}}, "rule": {schema.Defs["rule"].Properties, ruleDocument{}},
 		"setting": {schema.Defs["setting"].Properties, settingDocument{}}, "results": {schema.Defs["results"].Properties, resultsDocument{}},
-		"auth": {schema.Defs["auth"].Properties, authDocument{}},
+		"auth": {schema.Defs["auth"].Properties, authDocument{}}, "listing": {schema.Defs["listing"].Properties, listingDocument{}},
 	} {
 		var keys []string
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(c.document)) {

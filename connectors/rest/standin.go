@@ -53,6 +53,7 @@ type StandIn struct {
 	unique    []*expression
 
 	mu       sync.Mutex
+	lacking  *requirement // whose example is answered in the place of its verb's
 	next     int
 	entries  []*entry
 	parsed   map[string]ast.Node
@@ -840,7 +841,11 @@ func (s *StandIn) replied(v *verb, envs []map[string]any, refusals ...*refusal) 
 	}
 	env := maps.Clone(envs[0])
 	env["each"] = each
-	answer := s.evaluated(status, v.example, env)
+	example := v.example
+	if s.lacking != nil && slices.Contains(v.requires, s.lacking) {
+		example = s.lacking.example
+	}
+	answer := s.evaluated(status, example, env)
 	if len(failures) > 0 {
 		s.put(answer.body, v.failures.from, failures)
 	}

@@ -190,11 +190,7 @@ func (s *StandIn) checkSuccess(to *route) error {
 		}
 	}
 	_, env := s.got(a, envs[0])
-	known := v.known.value(env) // nil: the answer cannot tell
-	if _, isList := known.([]any); known != nil && !isList {
-		return errors.New("example: known finds no list in it")
-	}
-	return nil
+	return s.checkRequirements(v, env)
 }
 
 // checkFound holds the example of a search to name the record, and finds out how none is said. That of a look may be

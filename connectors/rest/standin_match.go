@@ -456,7 +456,7 @@ func (m *matcher) expr(t *heard, node ast.Node, value any, at inside) bool {
 
 // elsewhere says whether a name's value comes from another request, or from a calculation.
 func (m *matcher) elsewhere(name string) bool {
-	return slices.Contains([]string{"answer", "status", "header"}, name) || slices.Contains(m.free, name)
+	return slices.Contains([]string{"answer", "status", "header", "page"}, name) || slices.Contains(m.free, name)
 }
 
 // keep remembers a computed value.

@@ -538,7 +538,7 @@ func TestExamplesAreHeldToTheRecipe(t *testing.T) {
 		"a rule before it":          {whole, "- {status: 409,", "- {status: 4xx,", "acme.yaml:16: errors: example: the rule at line 15 takes it"},
 		"exists of another":         {whole, `- {status: 409, exists: answer.id, example: {id: "{{ ref }}"}}`, "- {status: 409, exists: answer.id, example: {id: 7}}", `acme.yaml:15: errors: example: exists is "7" in it: write {{ ref }}`},
 		"exists without":            {whole, `exists: answer.id, example: {id: "{{ ref }}"}`, `when: answer.id != nil, exists: answer.id`, "acme.yaml:15: errors: example: required with gone and exists"},
-		"a check without":           {whole, "success: answer.id != nil, example: {id: 1}", "success: answer.id != nil, known: answer.id, example: {id: 1}", "acme.yaml:9: check: example: known finds no list in it"},
+		"a check without":           {whole, "success: answer.id != nil, example: {id: 1}", "success: answer.id != nil, fields: {list: answer.id}, example: {id: 1}", "acme.yaml:9: check: example: fields: list finds no list in it"},
 		"results of none":           {batch, "from: answer.done", "from: answer.results", "acme.yaml:13: upsert: example: results finds no list in it"},
 		"results of others":         {batch, "key: result.ext", "key: result.external", "acme.yaml:13: upsert: example: is no success: the answer says nothing of this lead"},
 		"failures from a sum":       {batch, "from: answer.failed", `from: "concat(answer.failed, [])"`, "acme.yaml:13: upsert: failures: from: must be a place in the answer"},

@@ -17,7 +17,7 @@ verbs:
   check:
     request: GET /me
     success: answer.id != nil
-    known: answer.fields
+    fields: {list: answer.fields}
     then: [{when: settings.list != "", request: "GET /lists/{{ settings.list }}", success: answer.id != nil}]
   find: {request: GET /people, query: {ext: "{{ lead.id }}"}, success: answer.people != nil, ref: "answer.people[0].id"}
   upsert:
@@ -130,7 +130,7 @@ func TestACheckAsksForWhatElseTheSettingsName(t *testing.T) {
 	}{
 		"all is there":                 {[]says{{status: 200, body: `{"id":1,"fields":["first"]}`}, {status: 200, body: `{"id":"L1"}`}}, 0, ""},
 		"the fields cannot be told":    {[]says{{status: 200, body: `{"id":1}`}, {status: 200, body: `{"id":"L1"}`}}, 0, ""},
-		"a field is not there":         {[]says{{status: 200, body: `{"id":1,"fields":["last"]}`}}, connectors.Setup, "there is no field first"},
+		"a field is not there":         {[]says{{status: 200, body: `{"id":1,"fields":["last"]}`}, {status: 200, body: `{"id":"L1"}`}}, connectors.Setup, "there is no field first"},
 		"the list is not there":        {[]says{{status: 200, body: `{"id":1,"fields":["first"]}`}, {status: 404}}, connectors.Setup, "acme: check: 404"},
 		"the list's answer is no list": {[]says{{status: 200, body: `{"id":1,"fields":["first"]}`}, {status: 200, body: `{}`}}, connectors.Unknown, "acme: check: 200"},
 	} {

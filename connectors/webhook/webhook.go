@@ -17,6 +17,8 @@
 // whatever follows it. 410 holds the connector, as the specification asks, and so do 401 to 405, 407 and
 // redirects, which are not followed. 429, and 503 with Retry-After, wait as asked; 408, 423, 425 and other 5xx are
 // tried again later. Any other 4xx, 409 too, parks the change as refused.
+//
+// `leadrelay check --live` asks OPTIONS of the address, which is no change and is not signed: any answer will do.
 package webhook
 
 import (

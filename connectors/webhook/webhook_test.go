@@ -144,6 +144,8 @@ func TestWebhookConforms(t *testing.T) {
 		},
 		Secrets:  []string{testSecret, testSecret[6:], oldSecret, oldSecret[6:], "t0ken-in-the-path"},
 		Required: []string{"url"},
+
+		ReachOnly: true,
 	})
 }
 
@@ -154,7 +156,8 @@ func TestWebhookWithFieldsConforms(t *testing.T) {
 		Settings: func(baseURL string, _ connectortest.Vendor) map[string]any {
 			return map[string]any{"url": baseURL, "allow_private": true}
 		},
-		Fields: []connectors.FieldRule{{To: "mail", From: "email"}, {To: "who", Template: "{{.first_name}} {{.last_name}}"}},
+		ReachOnly: true,
+		Fields:    []connectors.FieldRule{{To: "mail", From: "email"}, {To: "who", Template: "{{.first_name}} {{.last_name}}"}},
 	})
 }
 

@@ -110,7 +110,7 @@ func closed(path string) error {
 	return nil
 }
 
-// check finds out whether the workbook may be written and has our worksheet.
+// check finds out whether the workbook may be written, has our worksheet and is open in no program.
 func (f *file) check() error {
 	file, err := f.Check()
 	if err != nil || file == nil {
@@ -124,5 +124,5 @@ func (f *file) check() error {
 	if _, err := f.read(file, info); err != nil {
 		return unfit(err)
 	}
-	return nil
+	return closed(file.Name())
 }

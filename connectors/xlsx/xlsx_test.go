@@ -520,6 +520,7 @@ func TestOpenWorkbookIsWaitedFor(t *testing.T) {
 		if _, wait := connectors.FaultOf(err); wait <= 0 || read(t, path) != before {
 			t.Errorf("waits %v; the file is as it was: %v", wait, read(t, path) == before)
 		}
+		wantFault(t, c.Check(context.Background()), connectors.Throttled, "a program has the workbook open: close it there")
 		os.Remove(mark)
 		push(t, c, create(2))
 	}

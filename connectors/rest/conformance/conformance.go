@@ -65,6 +65,17 @@ func Harness(r *rest.Recipe, o Options) (connectortest.Harness, error) {
 		CreatesOnly:  first.CreatesOnly(),
 		NoExample:    true,
 	}
+	if first.ListsFields() {
+		h.NoSuchField = "leadrelay_no_such_field"
+	}
+	h.Unready = map[string]func(connectortest.Vendor){}
+	for n := 0; ; n++ {
+		says := first.Lacks(n)
+		if says == "" {
+			break
+		}
+		h.Unready[says] = func(v connectortest.Vendor) { v.(*vendor).Lacks(n) }
+	}
 	for status, fault := range o.Faults {
 		h.Faults[status] = fault
 	}
