@@ -186,7 +186,8 @@ func (r *Response) JSON(v any) error {
 
 // Do sends req and reads the whole answer. Every status but 2xx is an *Error by StatusError, returned beside
 // the Response so that a connector can look closer. Without a whole answer the Response is nil and the error is
-// Remote when the request cannot have been applied, Unknown when it may have been.
+// Remote when the request cannot have been applied, Unknown when it may have been. In a rehearsal (see
+// RehearseRequests) nothing is sent.
 func (c *Client) Do(req *http.Request) (*Response, error) {
 	began := time.Now()
 	answer, err := c.do(req)
@@ -206,6 +207,9 @@ func (c *Client) do(req *http.Request) (*Response, error) {
 	}
 	if err != nil {
 		return nil, &Error{NotSent: true, Err: fmt.Errorf("not sent: %w", err)}
+	}
+	if s := stageOf(ctx); s != nil {
+		return s.perform(req)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -474,7 +478,7 @@ func Redact(text string, values ...string) string {
 	text = cut(strings.ToValidUTF8(text, "\uFFFD"), maxText)
 	given := []rune(text)
 	folded := fold(given)
-	forms := formsOf(values, len(text), string(folded))
+	forms := formsOf(among(values, string(folded)), len(text))
 	mayHold := strings.Contains(text, "@") || strings.Contains(text, "%40") || hasNumber(text)
 	if len(forms) == 0 && !mayHold {
 		return cut(text, maxReason)
@@ -547,14 +551,21 @@ const (
 // form is one way in which a value may be written.
 type form struct{ given, folded []rune }
 
-// formsOf lists the forms of values that a text of a length can hold, which is folded.
-func formsOf(values []string, length int, folded string) (forms []form) {
+// among lists the values that a folded text may hold: however one is written, it begins with what nobody escapes.
+func among(values []string, folded string) (some []string) {
+	for _, value := range values {
+		if value = strings.TrimSpace(value); strings.Contains(folded, strings.ToLower(plainStart(value))) {
+			some = append(some, value)
+		}
+	}
+	return some
+}
+
+// formsOf lists the forms of values that a text of a length can hold.
+func formsOf(values []string, length int) (forms []form) {
 	seen := map[string]bool{}
 	for _, value := range values {
 		value = cut(strings.TrimSpace(value), length)
-		if !strings.Contains(folded, strings.ToLower(plainStart(value))) {
-			continue // however it is written, it begins like that
-		}
 		inJSON, _ := json.Marshal(value)
 		inForm := url.QueryEscape(value)
 		inPath := strings.ReplaceAll(inForm, "+", "%20")
@@ -572,7 +583,7 @@ func formsOf(values []string, length int, folded string) (forms []form) {
 	return forms
 }
 
-// plainStart is how a value begins in whatever form: with what nobody escapes.
+// plainStart is how a value begins in whatever form.
 func plainStart(value string) string {
 	for i := range min(len(value), quoteStart) {
 		if c := value[i]; c >= 0x80 || !(unicode.IsLetter(rune(c)) || unicode.IsDigit(rune(c))) {

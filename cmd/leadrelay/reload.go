@@ -103,7 +103,7 @@ func (l *live) consoleOptions() console.Options {
 	options := console.Options{
 		Store: l.store, Log: l.log, Dedupe: c.Leads.Dedupe == config.DedupeEmail,
 		Config: func() console.ConfigState { return console.ConfigState(l.state()) },
-		Queues: l.queues,
+		Queues: l.queues, WouldSend: l.wouldSend,
 		Client: func(r *http.Request) netip.Addr { return ingest.ClientAddress(r, c.Proxies) },
 		Remap:  remapper(l.store, c),
 		Secure: c.TLS.CertFile != "" || len(c.Proxies) > 0,

@@ -93,10 +93,10 @@ func TestSyncBringsAConnectorInStepWithWhatWasThereBeforeIt(t *testing.T) {
 	// Another mapping.
 	plan := r.plans(first + second + ", fields: [{to: email, from: email}, {to: who, template: 'Mx {{.name}}'}], limits: {rate: 10, per: 1s}}\n" +
 		"  - {name: third, type: hubspot, when: 'source == \"web\"'}\n")
-	if got := plan["second"]; got.Outdated != 30 || got.Calls < 1 || len(got.Samples) != 3 || !strings.HasPrefix(fmt.Sprint(got.Samples[0].Fields["who"]), "Mx Person") {
+	if got := plan["second"]; got.Change != "changed" || got.Outdated != 30 || got.Effort.Calls != 1 {
 		t.Errorf("the plan for the second: %+v", got)
 	}
-	if got := plan["third"]; !got.New || got.Missing != 15 || got.InStep != 15 {
+	if got := plan["third"]; got.Change != "new" || got.Gets.Leads != 15 || got.Missing != 15 || got.InStep != 15 {
 		t.Errorf("the plan for the third: %+v", got)
 	}
 	r.reconfigure(first + second + ", fields: [{to: email, from: email}, {to: who, template: 'Mx {{.name}}'}]}\n")

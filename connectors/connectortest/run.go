@@ -36,14 +36,14 @@ func in(run func(w *world)) func(testing.TB, Harness) {
 }
 
 var checks = func() (all []check) {
-	for _, group := range [][]check{recordChecks, answerChecks, batchChecks, privacyChecks, settingsChecks, processChecks} {
+	for _, group := range [][]check{recordChecks, answerChecks, batchChecks, privacyChecks, settingsChecks, processChecks, rehearsalChecks} {
 		all = append(all, group...)
 	}
 	return all
 }()
 
 type abilities struct {
-	http, event, changes, finder, batcher, checker, badLead, required, secrets, example, fields, unready bool
+	http, event, changes, finder, batcher, checker, badLead, required, secrets, example, fields, unready, rehearser bool
 }
 
 func abilitiesOf(w *world) abilities {
@@ -65,6 +65,7 @@ func abilitiesOf(w *world) abilities {
 	_, can.finder = w.connector.(connectors.Finder)
 	_, can.batcher = w.connector.(connectors.Batcher)
 	_, can.checker = w.connector.(connectors.Checker)
+	_, can.rehearser = w.connector.(connectors.Rehearser)
 	return can
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -140,6 +141,8 @@ const (
 	callsForNothing
 	refusesDoubles
 	tellsOfUpdates
+	sendsRehearsals
+	rehearsesAnother
 )
 
 type keyedCRM struct {
@@ -349,6 +352,23 @@ func (c *keyedCRM) Push(ctx context.Context, change lead.Change, ref string) (st
 		return "", err
 	}
 	return key, nil
+}
+
+func (c *keyedCRM) Rehearse(ctx context.Context, change lead.Change, ref string) ([]connectors.Rehearsed, error) {
+	switch c.breaks {
+	case sendsRehearsals:
+		_, err := c.Push(context.Background(), change, ref)
+		return nil, err
+	case rehearsesAnother:
+		change.Lead.Name += " Esq."
+	}
+	vendor := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		json.NewEncoder(w).Encode(map[string]string{"id": path.Base(r.URL.Path)})
+	})
+	return connectors.RehearseRequests(ctx, vendor, []string{c.Secret.Reveal()}, func(ctx context.Context) error {
+		_, err := c.Push(ctx, change, ref)
+		return err
+	})
 }
 
 // write changes a record, and believes only an answer that is about it.
@@ -588,6 +608,8 @@ func TestABrokenConnectorFails(t *testing.T) {
 		"checks one field":             {keyedHarness(checksOneField), []string{"Check names every"}},
 		"limits nothing":               {keyedHarness(limitsBackwards), []string{"limits make sense"}},
 		"tells of what it need not":    {tellerHarness(tellsOfUpdates), []string{"what the vendor is not told of"}},
+		"sends what it rehearses":      {keyedHarness(sendsRehearsals), []string{"a rehearsal changes nothing", "a rehearsal shows what"}},
+		"rehearses another lead":       {keyedHarness(rehearsesAnother), []string{"a rehearsal shows what"}},
 		"asks for no setting":          {keyedHarness(asksForNothing), []string{"a missing setting"}},
 		"takes any setting":            {looseHarness(), []string{"an unknown setting", "a setting of the wrong type", "a secret may come from a file"}},
 		"documents what is not":        {documentedHarness(t, "password: x"), []string{"the YAML"}},

@@ -43,6 +43,9 @@ func (c *connector) do(ctx context.Context, v *verb, env map[string]any, tasks [
 		if err := connectors.Spend(ctx, v.cost); err != nil {
 			return nil, err
 		}
+		if c.told != nil {
+			c.told(v)
+		}
 		resp, err := c.client.Do(req)
 		if resp == nil {
 			return nil, err

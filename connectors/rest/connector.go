@@ -45,6 +45,8 @@ type connector struct {
 	headers map[string]string
 	sign    credentials
 	warned  sync.Map // names of fields that the vendor drops
+
+	told func(*verb) // of each request, in a rehearsal; else nil
 }
 
 func (r *Recipe) open(decoded reflect.Value, env connectors.Env) (connectors.Connector, error) {

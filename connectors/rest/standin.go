@@ -776,13 +776,16 @@ func (s *StandIn) sharing(t *heard) (same, other *entry) {
 	return same, other
 }
 
+// name tells a step from the others of its recipe.
+func (s *step) name() string { return strings.TrimSpace(s.request.method + " " + s.request.path) }
+
 // stepped answers a request beside a verb's own. What a step did once is there.
 func (s *StandIn) stepped(to *route, t *heard) reply {
 	e := s.find(t)
 	s.settle(to.verb, t, e)
 	name, done := "", false
 	if to.step != nil {
-		name = strings.TrimSpace(to.step.request.method + " " + to.step.request.path)
+		name = to.step.name()
 		done = e != nil && e.steps[name] != ""
 	}
 	switch {

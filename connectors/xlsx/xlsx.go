@@ -145,7 +145,7 @@ func (c *connector) PushBatch(ctx context.Context, items []connectors.Item) []co
 		return results
 	}
 	for _, id := range left {
-		fail(whose[id], setup("write: the worksheet is full: no row up to %d is free; set another path or sheet", maxRows))
+		fail(whose[id], full())
 	}
 	return results
 }
@@ -182,6 +182,10 @@ func (c *connector) Check(ctx context.Context) error {
 		return fmt.Errorf("xlsx: check: %w", err)
 	}
 	return nil
+}
+
+func full() error {
+	return setup("write: the worksheet is full: no row up to %d is free; set another path or sheet", maxRows)
 }
 
 // setup is a fault of what the settings name.

@@ -166,8 +166,11 @@ type Connector struct {
 	Breaker     Breaker
 
 	// Fingerprint is the same where a connector of another Load would be no other: of its entry and of the files that it
-	// names. It tells nothing of them.
+	// names. It tells nothing of them. It is empty where Load was told SkipConnectors.
 	Fingerprint string
+
+	// Written is Fingerprint by what the file says, whether or not it was asked what the environment has for that.
+	Written string
 
 	// Limits are what the connector itself says (connectors.Limited), with the configured ones in their place.
 	Limits connectors.Limits

@@ -299,7 +299,7 @@ func TestFullFile(t *testing.T) {
 			t.Errorf("source %s: got %v, %v", source, got, err)
 		}
 	}
-	sheet.Connector, sheet.Filter, sheet.Fingerprint, sheet.Fields = nil, connectors.Filter{}, "", connectors.Mapping{}
+	sheet.Connector, sheet.Filter, sheet.Fingerprint, sheet.Written, sheet.Fields = nil, connectors.Filter{}, "", "", connectors.Mapping{}
 	equal(t, "connector", sheet, config.Connector{
 		Name: "sheet", Type: "sheet", Concurrency: 4,
 		Retry:   config.Retry{Initial: 2 * time.Second, Max: time.Minute, Horizon: 24 * time.Hour},
@@ -318,7 +318,7 @@ func TestFullFile(t *testing.T) {
 		Headers: map[string]string{"x-upper": "Value"}, // viper
 		Keys:    []vaultKey{{"one"}, {"from-a-file"}},
 	})
-	safe.Connector, safe.Fingerprint, safe.Fields = nil, "", connectors.Mapping{}
+	safe.Connector, safe.Fingerprint, safe.Written, safe.Fields = nil, "", "", connectors.Mapping{}
 	equal(t, "connector", safe, config.Connector{
 		Name: "safe", Type: "vault", Event: true, Concurrency: 16,
 		Retry:   config.Retry{Initial: time.Second, Max: 15 * time.Minute, Horizon: 72 * time.Hour},

@@ -49,6 +49,7 @@ func (l *loader) connectors(raw any, c *Config) {
 		delete(mapping, "settings")
 		mapping, _ = l.expand(place, "", mapping).(map[string]any)
 		kind, known := l.kind(place, mapping)
+		written := settings // with a recipe, where the kind is made of one
 		if known && kind.Resolve != nil {
 			kind, settings, known = l.resolve(place, kind, settings)
 		}
@@ -68,10 +69,11 @@ func (l *loader) connectors(raw any, c *Config) {
 			Concurrency: e.Concurrency, Retry: e.Retry, Breaker: e.Breaker,
 		}
 		connector.Fields = l.fields(place, e.Fields, kind)
+		connector.Written = fingerprint(mapping, written, nil)
 		if known && !l.skipConnectors {
 			env := connectors.Env{Name: e.Name, Fields: connector.Fields, Log: logger}
 			connector.Connector, settings = l.open(place, kind, settings, env)
-			connector.Fingerprint = fingerprint(mapping, settings)
+			connector.Fingerprint = fingerprint(mapping, written, settings)
 		}
 		connector.Limits = e.Limits.over(connector.Connector)
 		c.Connectors = append(c.Connectors, connector)
@@ -245,8 +247,9 @@ func isConstant(value any) bool {
 	return true
 }
 
-// fingerprint is another where an entry is another, or what a file holds that it names.
-func fingerprint(mapping map[string]any, settings any) string {
+// fingerprint is another where an entry is another, or what a file holds that it names: settings as they are written and,
+// where they were read, as they are meant.
+func fingerprint(mapping map[string]any, written, settings any) string {
 	sum := sha256.New()
 	var add func(key string, value any)
 	add = func(key string, value any) {
@@ -269,6 +272,7 @@ func fingerprint(mapping map[string]any, settings any) string {
 		}
 	}
 	add("", mapping)
+	add("written", written)
 	add("settings", settings)
 	return hex.EncodeToString(sum.Sum(nil))
 }

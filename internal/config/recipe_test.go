@@ -186,3 +186,37 @@ func TestARecipesEntryIsAsAnyOther(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+func TestP8AConnectorIsNotKeptWhereItsRecipeIsAnother(t *testing.T) {
+	environ(t)
+	path := recipeAt(t, recipe)
+	other := strings.Replace(recipe, "GET /me", "GET /whoami", 1)
+	for name, settings := range map[string][2]string{
+		"another text": {"recipe: |\n  " + indented(recipe) + "\napi_key: k3y", "recipe: |\n  " + indented(other) + "\napi_key: k3y"},
+		"another file": {"recipe: " + path + "\napi_key: k3y", "recipe: " + path + "\napi_key: k3y"},
+	} {
+		former, err := loadRecipe(t, settings[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := loadRecipe(t, settings[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(other), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		next, err := loadRecipe(t, settings[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		same.Adopt(former)
+		next.Adopt(former)
+		if same.Connectors[0].Connector != former.Connectors[0].Connector || next.Connectors[0].Connector == former.Connectors[0].Connector {
+			t.Errorf("%s: the same is kept: %v, the other is: %v", name, same.Connectors[0].Connector == former.Connectors[0].Connector, next.Connectors[0].Connector == former.Connectors[0].Connector)
+		}
+		if err := os.WriteFile(path, []byte(recipe), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

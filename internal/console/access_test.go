@@ -43,7 +43,7 @@ func TestWhoIsNotSignedInGetsNowhere(t *testing.T) {
 	made.client.Jar.SetCookies(at, []*http.Cookie{{Name: kept.Name, Value: "made-up", Path: "/console"}})
 	before := len(w.acts())
 	for name, b := range map[string]*browser{"no session": w.browser(), "one that was ended": stolen, "one that is made up": made} {
-		for _, path := range append(readable, "/console/leads/"+l.ID, "/console/leads/"+l.ID+"/delete", "/console/inbox/"+l.ID, "/console/nothing") {
+		for _, path := range append(readable, "/console/leads/"+l.ID, "/console/leads/"+l.ID+"/sends/crm", "/console/leads/"+l.ID+"/delete", "/console/inbox/"+l.ID, "/console/nothing") {
 			a := b.get(path)
 			if a.status != http.StatusSeeOther || !strings.HasPrefix(a.to(), "/console/login") || strings.Contains(a.body, "jane") {
 				t.Errorf("%s: GET %s: %d %s %s", name, path, a.status, a.to(), a.body)

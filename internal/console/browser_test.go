@@ -137,6 +137,7 @@ func furnished(t *testing.T) (w *world, leadID, spamID string) {
 			all = append(all, store.Connector{Name: name})
 		}
 		w.store.SetConnectors(all)
+		o.WouldSend = wouldSend
 	})
 	people := []string{"Jane Doe", "Ada Lovelace", "Grace Hopper", "", "Linus van Pelt", "Zoë Müller", "Karl-Friedrich von Hohenstein-Wittelsbach"}
 	for i := range 23 {
@@ -203,6 +204,7 @@ func TestEveryPageIsAccessibleInEveryLook(t *testing.T) {
 			v.Until("document.querySelector('.live.on')")
 			for _, p := range []struct{ name, path string }{
 				{"overview", "/console"}, {"leads", "/console/leads"}, {"lead", "/console/leads/" + leadID}, {"delete", "/console/leads/" + leadID + "/delete"},
+				{"sends", "/console/leads/" + leadID + "/sends/hubspot"}, {"sends-nothing", "/console/leads/" + leadID + "/sends/mailchimp"},
 				{"failed", "/console/failed"}, {"inbox", "/console/inbox"}, {"submission", "/console/inbox/" + spamID}, {"audit", "/console/audit"},
 				{"no-leads", "/console/leads?source=none"}, {"leads-of-state", "/console/leads?connector=mailchimp&state=parked"},
 				{"inbox-of-origin", "/console/inbox?origin=form%2Fcontact"}, {"many", "/console/inbox/many?do=drop&origin=form%2Fcontact"},

@@ -34,6 +34,10 @@ type Options struct {
 	// Queues is asynq's own monitor, whose paths begin with /console/queues. nil: there is none.
 	Queues http.Handler
 
+	// WouldSend says what a push of a lead would send to a connector that has it as held, and sends nothing. nil: nothing is
+	// shown.
+	WouldSend func(ctx context.Context, connector string, held store.Held) Sending
+
 	// Client is the address a request comes from, where proxies are trusted to say it; nil: the peer's.
 	Client func(*http.Request) netip.Addr
 
@@ -134,6 +138,9 @@ func (c *Console) site(o Options) (*site, error) {
 	if o.RemoteURL == nil {
 		o.RemoteURL = func(string, string) string { return "" }
 	}
+	if o.WouldSend == nil {
+		o.WouldSend = func(context.Context, string, store.Held) Sending { return Sending{Verdict: VerdictUnknown} }
+	}
 	if o.Client == nil {
 		o.Client = peer
 	}
@@ -178,6 +185,8 @@ func (s *site) route(now func() *site) {
 
 		"/console/leads":      {"GET": s.leads, "POST": s.search},
 		"/console/leads/{id}": {"GET": s.lead},
+
+		"/console/leads/{id}/sends/{connector}": {"GET": s.sends},
 
 		"/console/leads/{id}/push":   {"POST": s.pushLead},
 		"/console/leads/{id}/delete": {"GET": s.askDelete, "POST": s.deleteLead},

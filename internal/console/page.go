@@ -68,7 +68,7 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("base.html").Funcs(template.FuncMap{
 		"age": age, "stamp": stamp, "iso": iso, "number": number, "plural": plural, "outcome": outcomeOf,
 	}).ParseFS(pagesDir, "pages/base.html", "pages/activity.html"))
-	for _, name := range []string{"login", "overview", "leads", "lead", "failed", "inbox", "submission", "many", "audit", "confirm", "error", "signedin"} {
+	for _, name := range []string{"login", "overview", "leads", "lead", "sends", "failed", "inbox", "submission", "many", "audit", "confirm", "error", "signedin"} {
 		all[name] = template.Must(template.Must(base.Clone()).ParseFS(pagesDir, "pages/"+name+".html"))
 	}
 	return all

@@ -38,6 +38,9 @@ type File struct {
 // New does no I/O.
 func New(path string) *File { return &File{path: path, turn: make(chan struct{}, 1)} }
 
+// Path is where the file is, as the settings say it.
+func (f *File) Path() string { return f.path }
+
 // CheckPath says what is wrong with a path in the settings; it does no I/O.
 func CheckPath(path string) error {
 	switch {

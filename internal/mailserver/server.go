@@ -13,6 +13,7 @@ import (
 	"net/mail"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,6 +56,15 @@ type Server struct {
 	Settings
 	from *mail.Address
 	to   []*mail.Address
+}
+
+// Envelope says for people who writes to whom, by which server.
+func (m *Server) Envelope() string {
+	to := make([]string, len(m.to))
+	for i, address := range m.to {
+		to[i] = address.Address
+	}
+	return fmt.Sprintf("mail from %s to %s by %s", m.from.Address, strings.Join(to, ", "), net.JoinHostPort(m.Host, strconv.Itoa(m.Port)))
 }
 
 // Open checks the settings and reports all problems at once (errors.Join), each beginning with its key. It does no I/O.

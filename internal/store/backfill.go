@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -15,6 +16,9 @@ type Held struct {
 	Record Record
 	Known  bool // whether the connector ever had to do with the lead; if not, Record is empty
 	Due    bool // whether it waits to be pushed, or is parked
+
+	// Deleted leads have nothing but their ID and Revision left. EachHeld leaves them out.
+	Deleted bool
 }
 
 // EachHeld calls do with every lead, page by page and oldest first within a shard, as one connector has it, until do
@@ -59,6 +63,7 @@ func (s *Store) pages(ctx context.Context, prefix, connector string, do func([]H
 		if err != nil {
 			return err
 		}
+		page = slices.DeleteFunc(page, func(h Held) bool { return h.Deleted })
 		if err := do(page); err != nil {
 			return err
 		}
@@ -94,14 +99,14 @@ func (s *Store) held(ctx context.Context, prefix, connector string, ids []string
 		if err != nil {
 			return nil, err
 		}
-		if deleted {
-			continue
-		}
 		record, err := decodeRecord(reads[i].record.Val())
 		if err != nil {
 			return nil, err
 		}
-		page = append(page, Held{l, record, reads[i].record.Err() == nil, reads[i].due.Err() == nil || reads[i].parked.Err() == nil})
+		page = append(page, Held{
+			Lead: l, Record: record, Known: reads[i].record.Err() == nil, Deleted: deleted,
+			Due: reads[i].due.Err() == nil || reads[i].parked.Err() == nil,
+		})
 	}
 	return page, nil
 }

@@ -88,7 +88,6 @@ func (c *Claim) read(id, stored, record, event, was string) error {
 		return err
 	}
 	c.Record, c.Newest = r, l.Revision
-	op := lead.Update
 	if event != "" {
 		revision, err := strconv.ParseInt(event, 10, 64)
 		if err != nil {
@@ -98,16 +97,7 @@ func (c *Claim) read(id, stored, record, event, was string) error {
 			return err
 		}
 	}
-	switch {
-	case deleted:
-		op = lead.Delete
-	case c.Connector.Event && l.Revision == 1, !c.Connector.Event && r.Synced == 0:
-		op = lead.Create
-	}
-	c.Change = lead.Change{
-		ID: fmt.Sprintf("%s.%d.%s", id, l.Revision, c.Connector.Name),
-		Op: op, Lead: l, Time: l.Updated,
-	}
+	c.Change = c.Connector.changeTo(l, deleted, r.Synced)
 	return nil
 }
 
