@@ -84,18 +84,23 @@ func within(ctx context.Context, most time.Duration, do func(context.Context) er
 
 func showLive(out io.Writer, checks []liveCheck) {
 	for _, c := range checks {
-		switch {
-		case !c.Asked:
-			fmt.Fprintf(out, "%s (%s): settings are valid; its system cannot be asked without writing\n", c.Connector, c.Type)
-		case c.Ready:
-			fmt.Fprintf(out, "%s (%s): ready: signed in, what the settings and fields name is there\n", c.Connector, c.Type)
-		default:
-			fmt.Fprintf(out, "%s (%s): NOT READY (%s)\n", c.Connector, c.Type, c.Fault)
-			for _, problem := range c.Problems {
-				fmt.Fprintf(out, "  - %s\n", strings.ReplaceAll(problem, "\n", "\n    "))
-			}
-		}
+		fmt.Fprintf(out, "%s (%s): %s\n", c.Connector, c.Type, c.words())
 	}
+}
+
+// words say it in a line, and each problem in one of its own.
+func (c liveCheck) words() string {
+	switch {
+	case !c.Asked:
+		return "settings are valid; its system cannot be asked without writing"
+	case c.Ready:
+		return "ready: signed in, what the settings and fields name is there"
+	}
+	text := fmt.Sprintf("NOT READY (%s)", c.Fault)
+	for _, problem := range c.Problems {
+		text += "\n  - " + strings.ReplaceAll(problem, "\n", "\n    ")
+	}
+	return text
 }
 
 func showLiveJSON(out io.Writer, checks []liveCheck) error {

@@ -24,7 +24,7 @@ func standIn(t *testing.T, name string, wrap func(http.Handler) http.Handler) (v
 	t.Helper()
 	all := recipes.All()
 	i := slices.IndexFunc(all, func(r *rest.Recipe) bool { return r.Name == name })
-	vendor, err := all[i].StandIn(nil)
+	vendor, err := all[i].StandIn(map[string]any{"portal_id": "4201"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -164,6 +164,8 @@ type describedSetting struct {
 	Default  any      `json:"default,omitempty"`
 	OneOf    []string `json:"one_of,omitempty"`
 	Help     string   `json:"help,omitempty"`
+
+	Multiline bool `json:"multiline,omitempty"` // a text of many lines
 }
 
 type describedFieldRule struct {
@@ -205,6 +207,7 @@ func (d *description) settings(v reflect.Value) {
 		s := describedSetting{
 			Name: name, Type: typeName(field.Type), Secret: field.Type == reflect.TypeFor[connectors.Secret](),
 			Required: field.Tag.Get("required") == "true", OneOf: strings.Fields(field.Tag.Get("oneof")), Help: field.Tag.Get("help"),
+			Multiline: field.Tag.Get("multiline") == "true",
 		}
 		switch initial := value.Interface().(type) {
 		case connectors.Secret:

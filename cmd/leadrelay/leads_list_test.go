@@ -19,6 +19,7 @@ import (
 func TestLeadsListFindsLeadsAndShowsNobodyUnlessAsked(t *testing.T) {
 	d := newInboxDesk(t, "connectors: [{name: sheet, type: csv, settings: {path: sheet.csv}}, {name: other, type: csv, settings: {path: other.csv}}]\n")
 	d.store.SetConnectors([]store.Connector{{Name: "sheet"}, {Name: "other"}})
+	t.Setenv("LEADRELAY_NO_SKIP", "") // else each run warns that it is no setting
 	if out, _ := d.run(0, "leads", "list"); out != "there are none\n" {
 		t.Errorf("with none: %s", out)
 	}

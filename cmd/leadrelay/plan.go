@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -109,8 +109,10 @@ already happens by "leadrelay sync CONNECTOR". The samples show personal data.`,
 				defer next.Close()
 				outcome := planOutcome{Problems: problems, TakenOut: []string{}, Connectors: []planned{}}
 				for _, c := range next.Connectors {
-					p := planning{cmd: cmd, store: s, next: c, used: named(used, c.Name), samples: !quiet}
+					shown := &planProgress{out: cmd.ErrOrStderr(), connector: c.Name}
+					p := planning{store: s, each: s.EachHeld, next: c, used: named(used, c.Name), samples: !quiet, looked: shown.tell}
 					one, err := p.look(ctx)
+					shown.end()
 					if err != nil {
 						return err
 					}
@@ -170,23 +172,26 @@ func named(c *config.Config, name string) *config.Connector {
 
 // planning looks at every lead as one connector would be given it.
 type planning struct {
-	cmd     *cobra.Command
 	store   *store.Store
+	each    eachHeld
 	next    config.Connector
 	used    *config.Connector // nil: it is new
 	samples bool
+	looked  func(looked, total int64) // is told how far it is
 
 	rejected map[string]*crowd // by the reason
 	attempts map[difference]int
 	takes    map[difference][]connectors.Rehearsed // what one such lead takes
-	told     time.Time
 }
+
+// eachHeld goes over leads as a connector has them, see store.EachHeld.
+type eachHeld func(ctx context.Context, connector string, total func(leads int64), do func([]store.Held) error) error
 
 func (p *planning) look(ctx context.Context) (planned, error) {
 	p.rejected, p.attempts, p.takes = map[string]*crowd{}, map[difference]int{}, map[difference][]connectors.Rehearsed{}
 	got := planned{Connector: p.next.Name, Type: p.next.Type, Event: p.next.Event, Change: p.change()}
 	var total, looked int64
-	err := p.store.EachHeld(ctx, p.next.Name, func(leads int64) { total = leads }, func(page []store.Held) error {
+	err := p.each(ctx, p.next.Name, func(leads int64) { total = leads }, func(page []store.Held) error {
 		for _, h := range page {
 			p.filter(&got, h)
 			if !p.next.Event {
@@ -194,10 +199,9 @@ func (p *planning) look(ctx context.Context) (planned, error) {
 			}
 			looked++
 		}
-		p.progress(looked, total)
+		p.looked(looked, total)
 		return ctx.Err()
 	})
-	fmt.Fprint(p.cmd.ErrOrStderr(), "\r\033[K")
 	if err != nil {
 		return got, err
 	}
@@ -327,10 +331,22 @@ func (p *planning) recent(ctx context.Context, got *planned) error {
 	return nil
 }
 
-func (p *planning) progress(looked, total int64) {
-	if time.Since(p.told) < 200*time.Millisecond {
-		return
+// planProgress shows how far a plan is.
+type planProgress struct {
+	out       io.Writer
+	connector string
+	shown     *progress
+}
+
+func (p *planProgress) tell(looked, total int64) {
+	if p.shown == nil {
+		p.shown = newProgress(p.out, total, false)
 	}
-	p.told = time.Now()
-	fmt.Fprintf(p.cmd.ErrOrStderr(), "\r%s: %d of %d leads looked at", p.next.Name, looked, total)
+	p.shown.tell(looked, fmt.Sprintf("%s: %d of %d leads looked at", p.connector, looked, total))
+}
+
+func (p *planProgress) end() {
+	if p.shown != nil {
+		p.shown.end()
+	}
 }

@@ -36,8 +36,10 @@ type live struct {
 	worker   *worker.Worker // nil where there is none
 	alerts   *alerts.Watcher
 	queues   http.Handler // asynq's monitor
-	demo     bool         // whether the front end has the demo page
 	traces   *tracing.Tracing
+	demo     bool            // whether the front end has the demo page
+	options  []config.Option // what load asks for
+	asked    chan os.Signal  // has the file read now
 
 	reloads *prometheus.CounterVec
 	since   prometheus.Gauge
@@ -49,13 +51,15 @@ type live struct {
 	refused time.Time // since when there is a problem
 
 	judged chan struct{} // has a value after a reload
+	turned chan struct{} // closed when a reload has ended
 }
 
 func newLive(c *config.Config, s *store.Store, log *slog.Logger, traces *tracing.Tracing, load func() (*config.Config, error)) *live {
 	registry := newRegistry(s)
 	l := &live{
-		load: load, store: s, registry: registry, log: log, config: c, loaded: time.Now(), traces: traces, judged: make(chan struct{}, 1),
+		load: load, store: s, registry: registry, log: log, config: c, loaded: time.Now(), traces: traces,
 		queues: queues.Monitor(s.Client()),
+		asked:  make(chan os.Signal, 1), judged: make(chan struct{}, 1), turned: make(chan struct{}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "leadrelay_config_reloads_total", Help: "Configurations that were to replace the running one, by outcome: taken over or refused.",
 		}, []string{"outcome"}),
@@ -63,6 +67,7 @@ func newLive(c *config.Config, s *store.Store, log *slog.Logger, traces *tracing
 			Name: "leadrelay_config_loaded_timestamp_seconds", Help: "When the running configuration was loaded.",
 		}),
 	}
+	signal.Notify(l.asked, syscall.SIGHUP) // from now on it ends no process
 	registry.MustRegister(l.reloads, l.since)
 	for _, outcome := range []string{"taken over", "refused"} {
 		l.reloads.WithLabelValues(outcome)
@@ -110,6 +115,9 @@ func (l *live) consoleOptions() console.Options {
 
 		RemoteURL: recordURLs(c),
 	}
+	if c.Path != "" {
+		options.Settings = l.settings()
+	}
 	for _, operator := range c.Operators {
 		options.Operators = append(options.Operators, console.Operator{Name: operator.Name, PasswordHash: operator.PasswordHash.Reveal()})
 	}
@@ -155,14 +163,12 @@ func (l *live) state() ingest.ConfigState {
 // keep takes the configuration over whenever its file has changed or SIGHUP asks for it, until ctx ends. Without a file
 // there is nothing to watch.
 func (l *live) keep(ctx context.Context) {
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGHUP)
-	defer signal.Stop(asked)
+	defer signal.Stop(l.asked)
 	if l.config.Path == "" {
 		<-ctx.Done()
 		return
 	}
-	config.Watch(ctx, l.config.Path, l.config.Revision, asked, l.reload)
+	config.Watch(ctx, l.config.Path, l.config.Revision, l.asked, l.reload)
 }
 
 // reload takes a configuration over whole, or leaves everything as it is.
@@ -171,6 +177,7 @@ func (l *live) reload() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.judge()
+	defer func() { close(l.turned); l.turned = make(chan struct{}) }()
 	if err != nil {
 		l.refuse(err)
 		return

@@ -84,18 +84,30 @@ func wouldSend(ctx context.Context, c config.Connector, h store.Held) sending {
 
 // wouldSend is what the console shows, by the configuration that is in use.
 func (l *live) wouldSend(ctx context.Context, connector string, held store.Held) console.Sending {
-	l.mu.Lock()
-	c := named(l.config, connector)
+	c := l.used(connector)
 	if c == nil {
-		l.mu.Unlock()
 		return console.Sending{Verdict: console.VerdictUnknown, Note: "it is configured no more"}
 	}
-	in := *c // a reload may take over connectors of the former
-	l.mu.Unlock()
-	s := wouldSend(ctx, in, held)
+	return shownSending(wouldSend(ctx, *c, held))
+}
+
+// shownSending is a sending as the console shows it.
+func shownSending(s sending) console.Sending {
 	shown := console.Sending{Verdict: s.Verdict, Note: s.Note}
 	for _, r := range s.Requests {
 		shown.Requests = append(shown.Requests, console.SendingRequest{Line: r.Line, Header: r.Header, Body: r.Body})
 	}
 	return shown
+}
+
+// used is a connector as it is in use; nil: there is none of the name.
+func (l *live) used(name string) *config.Connector {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := named(l.config, name)
+	if c == nil {
+		return nil
+	}
+	in := *c // a reload may take over connectors of the former
+	return &in
 }

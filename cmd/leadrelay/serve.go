@@ -54,6 +54,7 @@ beside one or more "leadrelay worker".`,
 			tellStopping(ctx, c, log)
 			log.Info("accepting leads", "address", listener.Addr().String(), "connectors", len(c.Connectors))
 			running := newLive(c, s, log, traces, func() (*config.Config, error) { c, _, err := load(cmd, options...); return c, err })
+			running.options = options
 			front, err := running.frontEnd()
 			if err != nil {
 				return err

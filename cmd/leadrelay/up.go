@@ -102,6 +102,7 @@ func up(cmd *cobra.Command) (err error) {
 		return next, err
 	})
 	closeConfig = running.close
+	running.options = options
 	running.demo = true
 	front, err := running.frontEnd()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +99,18 @@ var (
 	odooFields = odooCall("fields_get", `[],{"attributes":["type","readonly","store","selection"]}`)
 )
 
+// odooChecks are what a check asks: for the fields, and by both names that versions have for it, for the rights.
+var odooChecks = func() []string {
+	asks := []string{odooFields}
+	for _, right := range []string{"create", "write", "unlink"} {
+		asks = append(asks, odooCall("check_access_rights", fmt.Sprintf(`[%q,false]`, right)), odooCall("has_access", fmt.Sprintf(`[[],%q]`, right)))
+	}
+	return asks
+}()
+
+// odooRights are the answers of a version between the two: it knows one name of each right.
+var odooRights = slices.Repeat([]says{odooSays(`true`), odooFails("builtins.AttributeError", "no such method")}, 3)
+
 func odooSays(result string) says {
 	return says{status: 200, body: `{"jsonrpc":"2.0","id":1,"result":` + result + `}`}
 }
@@ -127,7 +140,7 @@ func TestOdooIsAskedAsItsClientAsks(t *testing.T) {
 		"a create whose answer is lost":          {do: "create", answers: []says{{}}, asks: []string{odooCreate}, fault: connectors.Unknown, fails: "odoo: create: no whole answer"},
 		"find":                                   {do: "find", answers: []says{odooSays(`[7]`)}, asks: []string{odooFind}, is: "7"},
 		"find where there is none":               {do: "find", answers: []says{odooSays(`[]`)}, asks: []string{odooFind}},
-		"check":                                  {do: "check", answers: []says{odooSays(`{"x_lead_id":{"type":"char"},` + all + `}`)}, asks: []string{odooFields}},
+		"check":                                  {do: "check", answers: append([]says{odooSays(`{"x_lead_id":{"type":"char"},` + all + `}`)}, odooRights...), asks: odooChecks},
 		"check without the field for the id":     {do: "check", answers: []says{odooSays(`{` + all + `}`)}, asks: []string{odooFields}, fault: connectors.Setup, fails: "leads have no field x_lead_id for one line of text"},
 		"check without a mapped field":           {do: "check", answers: []says{odooSays(`{"x_lead_id":{"type":"char"},"name":{"type":"char"}}`)}, asks: []string{odooFields}, fault: connectors.Setup, fails: "there is no field description"},
 		"check with a wrong key":                 {do: "check", answers: []says{odooFails("odoo.exceptions.AccessDenied", "Access Denied")}, asks: []string{odooFields}, fault: connectors.Setup, fails: "odoo: check: 200 Access Denied"},

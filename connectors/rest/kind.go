@@ -17,7 +17,7 @@ var Kind = connectors.Kind{
 	Title: "any REST API, by a recipe of your own",
 	Docs:  "https://github.com/leadrelay/leadrelay/tree/main/connectors/rest",
 	Settings: struct {
-		Recipe string `mapstructure:"recipe" help:"the path of the recipe's YAML file, or its text" required:"true"`
+		Recipe string `mapstructure:"recipe" help:"the path of the recipe's YAML file, or its text" required:"true" multiline:"true"`
 	}{},
 	Resolve: resolve,
 }

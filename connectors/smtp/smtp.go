@@ -19,7 +19,7 @@ type Settings struct {
 	Events      []string `mapstructure:"events" help:"what is told of: created, updated, deleted"`
 	ReplyToLead bool     `mapstructure:"reply_to_lead" help:"an answer to the mail goes to the lead"`
 	Subject     string   `mapstructure:"subject" help:"a text/template over the lead's names, as in fields; empty: the usual"`
-	Body        string   `mapstructure:"body" help:"likewise, in place of fields; empty: the fields, one a line"`
+	Body        string   `mapstructure:"body" multiline:"true" help:"likewise, in place of fields; empty: the fields, one a line"`
 }
 
 // events are the changes that may be told of, by their names in the settings.

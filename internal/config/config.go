@@ -178,16 +178,16 @@ type Connector struct {
 
 // Retry is how a failing push is repeated. 0 < Initial <= Max <= Horizon.
 type Retry struct {
-	Initial time.Duration `mapstructure:"initial"` // the first delay
-	Max     time.Duration `mapstructure:"max"`     // delays grow to this
-	Horizon time.Duration `mapstructure:"horizon"` // after this long a lead is parked, visible
+	Initial time.Duration `mapstructure:"initial" help:"the first delay before a push that failed is repeated"`
+	Max     time.Duration `mapstructure:"max" help:"delays grow to this"`
+	Horizon time.Duration `mapstructure:"horizon" help:"after this long a lead is parked; it stays visible, and can be pushed again"`
 }
 
 // Breaker is when a connector is held, and how it is tried again. 0 < Probe <= ProbeMax.
 type Breaker struct {
-	Failures int           `mapstructure:"failures"` // in a row, that open it; at least 1
-	Probe    time.Duration `mapstructure:"probe"`    // until the first probe
-	ProbeMax time.Duration `mapstructure:"probe_max"`
+	Failures int           `mapstructure:"failures" help:"after so many in a row nothing is sent but one lead from time to time; at least 1"`
+	Probe    time.Duration `mapstructure:"probe" help:"until the first of these"`
+	ProbeMax time.Duration `mapstructure:"probe_max" help:"until the next ones, at most"`
 }
 
 // String is the connector's name: what is inside may hold secrets, in fields fmt prints as they are.

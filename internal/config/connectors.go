@@ -19,21 +19,12 @@ import (
 
 // entry is one connector as the file has it, its settings apart: their kind reads them.
 type entry struct {
-	Name        string                 `mapstructure:"name"`
-	Type        string                 `mapstructure:"type"`
-	When        string                 `mapstructure:"when"`
-	Settings    any                    `mapstructure:"settings"`
-	Fields      []connectors.FieldRule `mapstructure:"fields"`
-	Concurrency int                    `mapstructure:"concurrency"`
-	Retry       Retry                  `mapstructure:"retry"`
-	Breaker     Breaker                `mapstructure:"breaker"`
-	Limits      limits                 `mapstructure:"limits"`
-}
-
-type limits struct {
-	Rate        int           `mapstructure:"rate"`
-	Per         time.Duration `mapstructure:"per"`
-	Concurrency int           `mapstructure:"concurrency"`
+	Name           string                 `mapstructure:"name"`
+	Type           string                 `mapstructure:"type"`
+	When           string                 `mapstructure:"when"`
+	Settings       any                    `mapstructure:"settings"`
+	Fields         []connectors.FieldRule `mapstructure:"fields"`
+	CommonSettings `mapstructure:",squash"`
 }
 
 var (
@@ -56,11 +47,7 @@ func (l *loader) connectors(raw any, c *Config) {
 		if known {
 			l.misplaced(place, mapping, kind)
 		}
-		e := entry{
-			Concurrency: 16,
-			Retry:       Retry{Initial: time.Second, Max: 15 * time.Minute, Horizon: 72 * time.Hour},
-			Breaker:     Breaker{Failures: 5, Probe: 5 * time.Second, ProbeMax: 5 * time.Minute},
-		}
+		e := entry{CommonSettings: CommonDefaults()}
 		l.decode(place, mapping, &e)
 		l.checkEntry(place, e)
 		connector := Connector{
@@ -192,7 +179,7 @@ func (l *loader) checkEntry(place string, e entry) {
 
 // over puts the configured limits in the place of the connector's own. A configured rate is of calls: what they may
 // cost stays as the connector says.
-func (own limits) over(connector connectors.Connector) connectors.Limits {
+func (own CommonLimits) over(connector connectors.Connector) connectors.Limits {
 	var result connectors.Limits
 	if limited, ok := connector.(connectors.Limited); ok {
 		result = limited.Limits()

@@ -70,16 +70,7 @@ func (e *Invalid) Error() string {
 // It keeps no state and changes none: it may be called again, and by several goroutines. Paths in the file are
 // relative to the working directory.
 func Load(path string, kinds []connectors.Kind, options ...Option) (*Config, error) {
-	l := loader{
-		kinds:       kinds,
-		environment: environment(),
-		used:        map[string]bool{},
-		faulty:      map[string]bool{},
-		log:         func(Log) *slog.Logger { return slog.New(slog.DiscardHandler) },
-	}
-	for _, option := range options {
-		option(&l)
-	}
+	l := newLoader(kinds, options)
 	text, err := read(path)
 	switch missing := errors.Is(err, fs.ErrNotExist); {
 	case missing && l.defaultIfMissing:
@@ -96,6 +87,30 @@ func Load(path string, kinds []connectors.Kind, options ...Option) (*Config, err
 		}
 		return nil, fmt.Errorf("%s: %w; name a configuration file with --config", path, err)
 	}
+	return l.config(path, text)
+}
+
+// LoadText is Load for a text that the file at path does not hold yet: what it refuses would be refused there.
+func LoadText(text []byte, path string, kinds []connectors.Kind, options ...Option) (*Config, error) {
+	return newLoader(kinds, options).config(path, text)
+}
+
+func newLoader(kinds []connectors.Kind, options []Option) *loader {
+	l := &loader{
+		kinds:       kinds,
+		environment: environment(),
+		used:        map[string]bool{},
+		faulty:      map[string]bool{},
+		log:         func(Log) *slog.Logger { return slog.New(slog.DiscardHandler) },
+	}
+	for _, option := range options {
+		option(l)
+	}
+	return l
+}
+
+// config is load's, or an *Invalid with its problems.
+func (l *loader) config(path string, text []byte) (*Config, error) {
 	config := l.load(path, text)
 	if l.problems != nil {
 		config.Close()

@@ -17,13 +17,14 @@ import (
 )
 
 // readable are all pages that need no id, actions all that changes something.
-var readable = []string{"/console", "/console/leads", "/console/failed", "/console/inbox", "/console/audit"}
+var readable = []string{"/console", "/console/leads", "/console/failed", "/console/inbox", "/console/connectors", "/console/catalogue", "/console/history", "/console/audit"}
 
 func actions(id string) []string {
 	return []string{
 		"/console/leads", "/console/leads/" + id + "/push", "/console/leads/" + id + "/delete", "/console/failed/push",
 		"/console/inbox/" + id + "/release", "/console/inbox/" + id + "/drop", "/console/inbox/" + id + "/map", "/console/inbox/many",
 		"/console/connectors/crm/pause", "/console/connectors/crm/resume", "/console/logout",
+		"/console/connectors/crm", "/console/connectors/crm/remove", "/console/catalogue/list", "/console/history/v0",
 	}
 }
 
@@ -43,7 +44,7 @@ func TestWhoIsNotSignedInGetsNowhere(t *testing.T) {
 	made.client.Jar.SetCookies(at, []*http.Cookie{{Name: kept.Name, Value: "made-up", Path: "/console"}})
 	before := len(w.acts())
 	for name, b := range map[string]*browser{"no session": w.browser(), "one that was ended": stolen, "one that is made up": made} {
-		for _, path := range append(readable, "/console/leads/"+l.ID, "/console/leads/"+l.ID+"/sends/crm", "/console/leads/"+l.ID+"/delete", "/console/inbox/"+l.ID, "/console/nothing") {
+		for _, path := range append(readable, "/console/leads/"+l.ID, "/console/leads/"+l.ID+"/sends/crm", "/console/leads/"+l.ID+"/delete", "/console/inbox/"+l.ID, "/console/connectors/crm", "/console/connectors/crm/remove", "/console/catalogue/list", "/console/nothing") {
 			a := b.get(path)
 			if a.status != http.StatusSeeOther || !strings.HasPrefix(a.to(), "/console/login") || strings.Contains(a.body, "jane") {
 				t.Errorf("%s: GET %s: %d %s %s", name, path, a.status, a.to(), a.body)
@@ -433,6 +434,7 @@ func TestWhatIsNotThereAndWhatCannotBeDone(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/console/nothing", "/console/leads/nothing", "/console/leads/lead_0000000000000000000000000", "/console/inbox/nothing",
+		"/console/connectors/none", "/console/connectors/none/remove", "/console/catalogue/none", "/console/history/none",
 		"/console/leads/nothing/delete", "/console/inbox/nothing/drop", "/console/leads?found=made-up", "/console/leads/" + l.ID + "/nothing",
 	} {
 		if a := b.get(path); a.status != http.StatusNotFound || !strings.Contains(a.body, "<h1>") || !strings.Contains(a.body, "Sign out") {
@@ -442,6 +444,7 @@ func TestWhatIsNotThereAndWhatCannotBeDone(t *testing.T) {
 	for _, path := range []string{
 		"/console/connectors/none/pause", "/console/connectors/none/resume", "/console/leads/nothing/push", "/console/leads/nothing/delete",
 		"/console/inbox/nothing/release", "/console/inbox/nothing/drop", "/console/failed/push",
+		"/console/connectors/none", "/console/connectors/none/remove", "/console/catalogue/none", "/console/history/none",
 	} {
 		if a := b.post(path); a.status != http.StatusNotFound {
 			t.Errorf("POST %s: %d", path, a.status)

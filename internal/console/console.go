@@ -44,6 +44,9 @@ type Options struct {
 	// Remap maps a submission again by the configuration as it is now. nil: that can be done on the command line alone.
 	Remap func(context.Context, store.Submission) (Remapped, error)
 
+	// Settings is the configuration file; nil: there is none to edit.
+	Settings Settings
+
 	Dedupe bool             // a submission that is released updates the lead of its address
 	Secure bool             // operators come by TLS: their cookie is never sent without, as beyond this machine it never is
 	Now    func() time.Time // nil: time.Now
@@ -201,6 +204,14 @@ func (s *site) route(now func() *site) {
 		"/console/inbox/{id}/release": {"POST": s.release},
 		"/console/inbox/{id}/drop":    {"GET": s.askDrop, "POST": s.drop},
 
+		"/console/connectors":               {"GET": s.connectors},
+		"/console/connectors/{name}":        {"GET": s.connector, "POST": s.editConnector},
+		"/console/connectors/{name}/remove": {"GET": s.askRemove, "POST": s.remove},
+		"/console/catalogue":                {"GET": s.catalogue},
+		"/console/catalogue/{kind}":         {"GET": s.connector, "POST": s.editConnector},
+		"/console/history":                  {"GET": s.history},
+		"/console/history/{id}":             {"GET": s.askGoBack, "POST": s.goBack},
+
 		"/console/connectors/{name}/pause":  {"POST": s.pause},
 		"/console/connectors/{name}/resume": {"POST": s.resume},
 
@@ -228,7 +239,7 @@ const (
 	// storeTimeout bounds what a page waits for Redis.
 	storeTimeout = 5 * time.Second
 
-	maxForm = 64 << 10 // bytes
+	maxForm = 256 << 10 // bytes: the settings of a connector may hold long texts
 )
 
 // manyTimeout bounds an action on many leads, within what servers give an answer.

@@ -1,6 +1,12 @@
 // Package console is the operators' pages, all below /console: how each connector is doing, what became of a lead, what
-// failed and what waits in the inbox, and the buttons to do something about it. Pages are rendered here and work without
-// scripts; a script keeps the overview live.
+// failed and what waits in the inbox, and the buttons to do something about it; and the settings of the connectors. Pages
+// are rendered here and work without scripts; a script keeps the overview live and tries settings as they are typed.
+//
+// # Settings
+//
+// A form is made of what a kind says of its settings, and of the entry as the file has it. What the form does not show, or
+// shows as it is written, stays as it is written. A secret is never sent to a browser: the form says where it comes from,
+// and what was typed and is not saved yet comes back sealed.
 //
 // # Who gets in
 //

@@ -168,5 +168,8 @@ func (v *visit) setGate(name, what, said string, gate store.Gate) error {
 		return err
 	}
 	v.say("%s", said)
+	if v.r.PostForm.Get("from") == "connectors" {
+		return v.goTo("/console/connectors")
+	}
 	return v.goTo("/console")
 }

@@ -67,8 +67,9 @@ var pages = sync.OnceValue(func() map[string]*template.Template {
 	all := map[string]*template.Template{}
 	base := template.Must(template.New("base.html").Funcs(template.FuncMap{
 		"age": age, "stamp": stamp, "iso": iso, "number": number, "plural": plural, "outcome": outcomeOf,
-	}).ParseFS(pagesDir, "pages/base.html", "pages/activity.html"))
-	for _, name := range []string{"login", "overview", "leads", "lead", "sends", "failed", "inbox", "submission", "many", "audit", "confirm", "error", "signedin"} {
+	}).ParseFS(pagesDir, "pages/base.html", "pages/activity.html", "pages/diff.html"))
+	for _, name := range []string{"login", "overview", "leads", "lead", "sends", "failed", "inbox", "submission", "many", "audit", "confirm", "error",
+		"signedin", "connectors", "catalogue", "connector", "byhand", "history", "version"} {
 		all[name] = template.Must(template.Must(base.Clone()).ParseFS(pagesDir, "pages/"+name+".html"))
 	}
 	return all

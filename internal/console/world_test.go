@@ -82,6 +82,7 @@ func newWorldOn(t testing.TB, r *redistest.Redis, change func(w *world, o *conso
 		RemoteURL: func(connector, ref string) string {
 			return "https://" + connector + ".example.com/contacts/" + url.PathEscape(ref)
 		},
+		Settings: written(),
 	}
 	if change != nil {
 		change(w, &w.options)

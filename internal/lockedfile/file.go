@@ -91,12 +91,27 @@ func (f *File) Write(ctx context.Context, create bool, do func(*Held) error) err
 		return fmt.Errorf("wait for the lock: %w", err) // what we bring may be old by now
 	}
 
+	return held(path, func(h *Held) error {
+		if !create && missing(path) {
+			return nil
+		}
+		return do(h)
+	})
+}
+
+// Alone calls do for who has kept other writers away by a lock of their own, such as one in another folder.
+func Alone(path string, do func(*Held) error) error {
+	path, err := resolve(path)
+	if err != nil {
+		return Fault("find the file", err)
+	}
+	return held(path, do)
+}
+
+func held(path string, do func(*Held) error) error {
 	// A crash between creating and renaming it leaves a copy of everybody's data behind.
 	if err := os.Remove(temporary(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Fault("remove an unfinished file", err)
-	}
-	if !create && missing(path) {
-		return nil
 	}
 	folder, err := openFolder(filepath.Dir(path)) // before anything changes: it has to be synced afterwards
 	if err != nil {

@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"internal/store":              {"internal/lead"},
 	"internal/bench":              {"internal/lead", "internal/store"},
 	"internal/alerts":             {"connectors", "internal/mailserver", "internal/store"},
-	"internal/config":             {"connectors", "internal/alerts", "internal/lead", "internal/sources"},
+	"internal/config":             {"connectors", "internal/alerts", "internal/lead", "internal/lockedfile", "internal/sources"},
 	"internal/tracing":            {"internal/lead"},
 	"internal/sources":            {"connectors", "internal/lead"},
 	"internal/lockedfile":         {"connectors"},

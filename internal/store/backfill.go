@@ -24,18 +24,9 @@ type Held struct {
 // EachHeld calls do with every lead, page by page and oldest first within a shard, as one connector has it, until do
 // returns an error. total is told first how many leads there are.
 func (s *Store) EachHeld(ctx context.Context, connector string, total func(leads int64), do func([]Held) error) error {
-	counts := make([]*redis.IntCmd, len(prefixes))
-	if _, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for shard, prefix := range prefixes {
-			counts[shard] = p.ZCard(ctx, prefix+"ids")
-		}
-		return nil
-	}); err != nil {
-		return wrapRedis(err)
-	}
-	var leads int64
-	for _, count := range counts {
-		leads += count.Val()
+	leads, err := s.CountLeads(ctx)
+	if err != nil {
+		return err
 	}
 	total(leads)
 	for _, prefix := range prefixes {

@@ -62,7 +62,7 @@ key: md5(normal_email(lead.email))
 fields: [{to: name, from: name}, {to: note, from: note}]
 values: {empty: text}
 verbs:
-  check: {request: GET /lists, success: answer.lists != nil, known: "map(answer.lists[0].fields, .name)", example: {lists: [{fields: [{name: name}, {name: note}]}]}}
+  check: {request: GET /lists, success: answer.lists != nil, fields: {list: "answer.lists[0].fields", name: field.name}, example: {lists: [{fields: [{name: name}, {name: note}]}]}}
   upsert:
     max: 50
     request: PUT /members

@@ -142,3 +142,47 @@ function keepLive() {
 		if (said.length) changes.textContent = said.join(", ");
 	});
 }
+
+// What a draft would do with a lead is shown as it is typed.
+const editor = document.querySelector("form[data-tries]");
+if (editor) {
+	const shown = editor.querySelector("[data-outcome]");
+	let waiting, asked = 0;
+	const tryDraft = async () => {
+		const mine = ++asked;
+		const form = new URLSearchParams(new FormData(editor));
+		form.set("do", "try");
+		form.set("part", "outcome");
+		shown.setAttribute("aria-busy", "true");
+		let text = "";
+		try {
+			const answer = await fetch(editor.action, { method: "POST", body: form });
+			if (answer.ok && !answer.redirected) text = await answer.text();
+		} catch { /* said below */ }
+		if (mine !== asked) return;
+		shown.removeAttribute("aria-busy");
+		if (!text) {
+			shown.textContent = "It cannot be tried now. What is typed is still here; go on, or reload the page.";
+			return;
+		}
+		shown.innerHTML = text;
+		for (const said of editor.querySelectorAll("[data-problem-of]")) {
+			const found = [...shown.querySelectorAll("[data-place]")].find((p) => p.dataset.place === said.dataset.problemOf);
+			said.hidden = !found;
+			said.textContent = found?.dataset.says ?? "";
+		}
+	};
+	editor.addEventListener("input", () => {
+		clearTimeout(waiting);
+		waiting = setTimeout(tryDraft, 300);
+	});
+}
+
+// A list is narrowed to what has the words that are typed.
+for (const field of document.querySelectorAll("[data-narrows]")) {
+	field.addEventListener("input", () => {
+		for (const one of document.querySelectorAll(field.dataset.narrows)) {
+			one.hidden = !one.dataset.kind.toLowerCase().includes(field.value.trim().toLowerCase());
+		}
+	});
+}
