@@ -23,7 +23,8 @@ type inboxList struct {
 	Origins       []string
 	State, Origin string // that are shown; "": all
 	First, Next   string
-	Verbs         []inboxVerb // for what is shown
+	Verbs         []inboxVerb // for those on the page
+	AllVerbs      []inboxVerb // for all of the origin
 }
 
 var submissionStates = []store.SubmissionState{store.Spam, store.Unmapped, store.Fetching}
@@ -41,20 +42,30 @@ func (s *site) inbox(v *visit) error {
 	if err != nil {
 		return err
 	}
-	list := inboxList{Submissions: found, States: submissionStates, State: string(q.State), Origin: q.Origin, Verbs: s.offered(q.State)}
+	list := inboxList{Submissions: found, States: submissionStates, State: string(q.State), Origin: q.Origin}
+	var here, there []store.SubmissionState
+	for _, sub := range found {
+		here = append(here, sub.State)
+	}
+	for state, n := range counts[q.Origin] {
+		if n > 0 && (q.State == "" || q.State == state) {
+			there = append(there, state)
+		}
+	}
+	list.Verbs, list.AllVerbs = s.offered(here...), s.offered(there...)
 	list.Origins = slices.Sorted(maps.Keys(counts))
-	here := url.Values{}
+	at := url.Values{}
 	for _, name := range []string{"state", "origin"} {
 		if value := asked.Get(name); value != "" {
-			here.Set(name, value)
+			at.Set(name, value)
 		}
 	}
 	if q.Before != "" {
-		list.First = "/console/inbox?" + here.Encode()
+		list.First = "/console/inbox?" + at.Encode()
 	}
 	if next != "" {
-		here.Set("before", next)
-		list.Next = "/console/inbox?" + here.Encode()
+		at.Set("before", next)
+		list.Next = "/console/inbox?" + at.Encode()
 	}
 	return v.show(http.StatusOK, "inbox", page{Title: "Inbox", Section: "inbox", Data: list})
 }

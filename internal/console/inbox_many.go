@@ -73,10 +73,11 @@ var inboxVerbs = []inboxVerb{
 	},
 }
 
-// offered are the verbs for what is in a state, "" for any.
-func (s *site) offered(state store.SubmissionState) (verbs []inboxVerb) {
+// offered are the verbs for what is in one of some states.
+func (s *site) offered(of ...store.SubmissionState) (verbs []inboxVerb) {
 	for _, verb := range inboxVerbs {
-		if (verb.Do != "map" || s.Remap != nil) && (state == "" || slices.Contains(verb.states, state)) {
+		applies := slices.ContainsFunc(verb.states, func(state store.SubmissionState) bool { return slices.Contains(of, state) })
+		if applies && (verb.Do != "map" || s.Remap != nil) {
 			verbs = append(verbs, verb)
 		}
 	}
@@ -97,7 +98,11 @@ type chosen struct {
 func (v *visit) chosen(form url.Values) (chosen, error) {
 	c := chosen{origin: form.Get("origin"), state: store.SubmissionState(form.Get("state")), after: form.Get("after"), upTo: form.Get("up_to")}
 	c.ids = slices.Compact(slices.Sorted(slices.Values(form["id"]))) // oldest first
-	for _, verb := range v.offered(c.state) {
+	states := submissionStates
+	if c.state != "" {
+		states = []store.SubmissionState{c.state}
+	}
+	for _, verb := range v.offered(states...) {
 		if verb.Do == form.Get("do") {
 			c.verb = verb
 		}

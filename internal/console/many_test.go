@@ -128,7 +128,8 @@ func TestManySubmissionsAtOnce(t *testing.T) {
 	if page := b.page("/console/inbox"); strings.Contains(page, "Drop all") || !strings.Contains(page, "Those that are ticked:") {
 		t.Error("all of all can be dropped at once, or none")
 	}
-	says(t, b.page("/console/inbox?origin=source%2Fsignup"), "All of source/signup: Map again all… Release all… Drop all…")
+	says(t, b.page("/console/inbox?origin=source%2Fsignup"), "All of source/signup: Map again all… Drop all…")
+	says(t, b.page("/console/inbox?origin=form%2Fcontact"), "All of form/contact: Release all… Drop all…")
 
 	// Map again all of an origin: asking changes nothing.
 	asked, said, at := b.confirmed("do=map&origin=source/signup")
