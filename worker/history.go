@@ -15,11 +15,12 @@ func attempt(c *store.Claim, got result) *store.Attempt {
 	if a.Op == "" {
 		a.Op = c.Change.Op // it did not come to a call
 	}
+	personal := c.Change.Lead.Personal()
 	for _, calls := range got.calls {
 		for _, call := range calls.List() {
 			a.Calls = append(a.Calls, store.Call{
-				Line: connectors.Redact(call.Line, personal(c)...), Status: call.Status, Began: call.Began, Ms: call.Took.Milliseconds(),
-				Said: connectors.Redact(call.Said, personal(c)...),
+				Line: connectors.Redact(call.Line, personal...), Status: call.Status, Began: call.Began, Ms: call.Took.Milliseconds(),
+				Said: connectors.Redact(call.Said, personal...),
 			})
 		}
 	}

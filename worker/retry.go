@@ -3,7 +3,6 @@ package worker
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -78,7 +77,7 @@ func (r *runner) after(c *store.Claim, err error, now time.Time, this *call) ver
 	fault, wait := connectors.FaultOf(err)
 	record := c.Record
 	record.Fault = fault.String()
-	record.Reason = connectors.Redact(err.Error(), personal(c)...)
+	record.Reason = connectors.Redact(err.Error(), c.Change.Lead.Personal()...)
 	record.At = now.UnixMilli()
 	record.Next = 0
 
@@ -178,29 +177,4 @@ func skipped(c *store.Claim, now time.Time) store.Record {
 		record.Sent = c.Record.Sent // who was told of the lead must be told when it goes
 	}
 	return record
-}
-
-// personal lists what of a lead must not be repeated in a reason.
-func personal(c *store.Claim) []string {
-	l := c.Change.Lead
-	values := append([]string{l.Name, l.Email, l.Note}, strings.Fields(l.Name)...)
-	var add func(value any)
-	add = func(value any) {
-		switch v := value.(type) {
-		case string:
-			values = append(values, v)
-		case []any:
-			for _, element := range v {
-				add(element)
-			}
-		case map[string]any:
-			for _, member := range v {
-				add(member)
-			}
-		}
-	}
-	for _, value := range l.Custom {
-		add(value)
-	}
-	return values
 }

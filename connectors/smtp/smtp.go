@@ -95,7 +95,7 @@ func (m *mailer) Push(ctx context.Context, change lead.Change, ref string) (stri
 	if err != nil {
 		return "", fmt.Errorf("smtp: %w", err)
 	}
-	if err := m.Send(ctx, message, textsOf(change.Lead)); err != nil {
+	if err := m.Send(ctx, message, change.Lead.Personal()); err != nil {
 		return "", fmt.Errorf("smtp: %w", err)
 	}
 	return ref, nil
@@ -107,28 +107,4 @@ func (m *mailer) Check(ctx context.Context) error {
 		return fmt.Errorf("smtp: %w", err)
 	}
 	return nil
-}
-
-// textsOf lists what a lead says, as a server may repeat it.
-func textsOf(l lead.Lead) []string {
-	texts := append(strings.Fields(l.Name), l.Name, l.Email, l.Note)
-	var add func(any)
-	add = func(value any) {
-		switch v := value.(type) {
-		case string:
-			texts = append(texts, v)
-		case []any:
-			for _, element := range v {
-				add(element)
-			}
-		case map[string]any:
-			for _, element := range v {
-				add(element)
-			}
-		}
-	}
-	for _, value := range l.Custom {
-		add(value)
-	}
-	return texts
 }

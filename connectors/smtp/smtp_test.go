@@ -782,7 +782,7 @@ func TestAReplyThatRepeatsTheMailShowsNothingOfTheLead(t *testing.T) {
 		if err == nil {
 			t.Fatal("no error")
 		}
-		for _, value := range append(textsOf(l), testUser, testPassword) {
+		for _, value := range append(l.Personal(), testUser, testPassword) {
 			if strings.Contains(err.Error(), value) {
 				t.Errorf("%s: %q is in %v", step, value, err)
 			}

@@ -122,3 +122,28 @@ func splitName(name string) (first, last string) {
 func NormalEmail(address string) string {
 	return strings.ToLower(strings.TrimSpace(address))
 }
+
+// Personal lists the texts of a lead that tell whose it is, the words of its name each by itself, too: what no reason, log
+// or URL may repeat.
+func (l Lead) Personal() []string {
+	texts := append(strings.Fields(l.Name), l.Name, l.Email, l.Note)
+	var add func(any)
+	add = func(value any) {
+		switch v := value.(type) {
+		case string:
+			texts = append(texts, v)
+		case []any:
+			for _, element := range v {
+				add(element)
+			}
+		case map[string]any:
+			for _, element := range v {
+				add(element)
+			}
+		}
+	}
+	for _, value := range l.Custom {
+		add(value)
+	}
+	return texts
+}
