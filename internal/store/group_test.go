@@ -19,10 +19,12 @@ func groups(server *server) {
 	s, t := server.process(), server.t
 	const requests, repeats = 40, 5
 	var mu sync.Mutex
-	ids := map[int]map[string]bool{}
+	ids := make([]map[string]bool, requests)
+	for n := range ids {
+		ids[n] = map[string]bool{}
+	}
 	var group sync.WaitGroup
 	for n := range requests {
-		ids[n] = map[string]bool{}
 		for range repeats {
 			group.Go(func() {
 				once := &store.Idempotency{Key: fmt.Sprint("post ", n), Fingerprint: "same", Group: "form/contact"}
