@@ -37,6 +37,10 @@ func BenchmarkPages(b *testing.B) {
 	if search.status != http.StatusSeeOther {
 		b.Fatalf("the search was answered %d", search.status)
 	}
+	named := operator.post("/console/leads", "q", "zzyzx")
+	if named.status != http.StatusSeeOther {
+		b.Fatalf("the search by name was answered %d", named.status)
+	}
 	for _, page := range []struct{ name, path string }{
 		{"overview", "/console"},
 		{"overview of a day", "/console?span=day"},
@@ -46,6 +50,10 @@ func BenchmarkPages(b *testing.B) {
 		{"leads of a frequent source", "/console/leads?source=website"},
 		{"leads of a rare source", "/console/leads?source=rare"},
 		{"leads of no source", "/console/leads?source=none"},
+		{"leads of a name that nobody has", named.to()},
+		{"leads that failed", "/console/leads?connector=" + seededConnector(19) + "&state=parked"},
+		{"leads that are behind", "/console/leads?connector=" + seededConnector(18) + "&state=pending"},
+		{"leads in step", "/console/leads?connector=" + seededConnector(3) + "&state=in_step"},
 		{"lead", "/console/leads/" + s.parked},
 		{"lead, to be deleted", "/console/leads/" + s.parked + "/delete"},
 		{"failed", "/console/failed"},
