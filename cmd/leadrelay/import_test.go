@@ -487,9 +487,9 @@ func TestImportWaitsForARedisThatIsAway(t *testing.T) {
 }
 
 func TestImportGivesUpOnARedisThatStaysAway(t *testing.T) {
-	was := awayFor
-	awayFor = 0
-	t.Cleanup(func() { awayFor = was })
+	was, every := awayFor, progressEvery
+	awayFor, progressEvery = 0, 0
+	t.Cleanup(func() { awayFor, progressEvery = was, every })
 	r := redistest.StartAlone(t)
 	d := newDesk(t, r, "")
 	path, open := d.pipe("pipe.csv")
@@ -498,7 +498,7 @@ func TestImportGivesUpOnARedisThatStaysAway(t *testing.T) {
 	text := many(2000)
 	part := strings.Index(text, "p1001@")
 	io.WriteString(file, text[:part])
-	wait(t, "the first of them", func() bool { return len(r.Keys(t, "lr:*:l:*")) == 1000 })
+	wait(t, "the first of them to be told", func() bool { return strings.Contains(errs.String(), "1000 rows") })
 	r.Kill()
 	io.WriteString(file, text[part:])
 	file.Close()

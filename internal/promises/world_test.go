@@ -307,9 +307,18 @@ func (p *process) put(id, body string) {
 	p.accepted("PUT", "/api/v1/leads/"+id, body)
 }
 
+// remove deletes a lead. One that was answered 503 may have been deleted all the same: then its repeat finds none.
 func (p *process) remove(id string) {
 	p.world.t.Helper()
-	p.accepted("DELETE", "/api/v1/leads/"+id, "")
+	for end, repeated := time.Now().Add(patience), false; ; repeated = true {
+		status, answer := p.call("DELETE", "/api/v1/leads/"+id, "")
+		if status == 200 || status == 404 && repeated {
+			return
+		}
+		if status != 503 || time.Now().After(end) {
+			p.world.t.Fatalf("DELETE: got %d %v", status, answer)
+		}
+	}
 }
 
 // standing is what the API tells of a lead and a connector.
