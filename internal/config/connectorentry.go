@@ -23,7 +23,7 @@ type ConnectorEntry struct {
 	Other            map[string]any         // concurrency, retry, breaker, limits, as written, by their keys in lower case
 }
 
-// mapping is the entry as YAML has it, without what says nothing.
+// mapping is the entry in the types of YAML, without what says nothing.
 func (e ConnectorEntry) mapping() map[string]any {
 	mapping := map[string]any{"name": e.Name}
 	maps.Copy(mapping, e.Other)
@@ -43,7 +43,7 @@ func (e ConnectorEntry) mapping() map[string]any {
 		}
 		mapping["fields"] = rules
 	}
-	return mapping
+	return plainValue(mapping).(map[string]any)
 }
 
 func ruleMapping(rule connectors.FieldRule) map[string]any {
@@ -73,19 +73,21 @@ func (e ConnectorEntry) node() *yaml.Node {
 func entryValue(p pair) *yaml.Node {
 	switch p.key {
 	case "settings":
-		return yamlNode(plainValue(p.value), false)
+		return yamlNode(p.value, false)
 	case "fields":
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for _, rule := range p.value.([]any) {
-			list.Content = append(list.Content, nodeLike(ruleExample, plainValue(rule)))
+			list.Content = append(list.Content, nodeLike(ruleExample, rule))
 		}
 		return list
 	}
-	return yamlNode(plainValue(p.value), true)
+	return yamlNode(p.value, true)
 }
 
 // ruleExample has the order and the style of a new rule.
-var ruleExample = yamlNode([]any{"to", "", "from", "", "template", "", "value", ""}, true)
+var ruleExample = &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{
+	{Value: "to"}, {}, {Value: "from"}, {}, {Value: "template"}, {}, {Value: "value"}, {},
+}}
 
 // inOrder lists the pairs of an entry in the order in which the examples have them; what no entry has comes last.
 func inOrder(mapping map[string]any) (pairs []pair) {
@@ -189,12 +191,6 @@ func plainValue(value any) any {
 			mapping[key] = plainValue(element)
 		}
 		return mapping
-	case []any:
-		list := make([]any, len(v))
-		for i, element := range v {
-			list[i] = plainValue(element)
-		}
-		return list
 	}
 	if v := reflect.ValueOf(value); v.IsValid() && v.Kind() == reflect.Slice {
 		list := make([]any, v.Len())

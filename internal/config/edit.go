@@ -154,7 +154,7 @@ func (f *connectorsFile) edited(edit *yamlEdit, want []ConnectorEntry, changed i
 		return nil, errByHand
 	}
 	for i, entry := range file.entries {
-		if !same(plainValue(entry.mapping()), plainValue(want[i].mapping())) {
+		if !same(entry.mapping(), want[i].mapping()) {
 			return nil, errByHand
 		}
 	}
@@ -190,16 +190,14 @@ func (e *yamlEdit) setEntry(n *yaml.Node, was, entry ConnectorEntry) {
 	}
 	for key, value := range written {
 		// What is the same may be written in another way, and what says nothing, such as `when: ""`, may stay.
-		if same(plainValue(had[key]), plainValue(want[key])) {
+		if same(had[key], want[key]) {
 			want[key] = value
 		}
 	}
 	var pairs []pair
 	for _, p := range inOrder(want) {
-		if _, given := written[p.key]; !given && !same(plainValue(had[p.key]), plainValue(p.value)) {
+		if _, given := written[p.key]; !given && !same(had[p.key], p.value) {
 			p.value = entryValue(p)
-		} else {
-			p.value = plainValue(p.value)
 		}
 		pairs = append(pairs, p)
 	}

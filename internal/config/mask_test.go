@@ -1,7 +1,9 @@
 package config_test
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -178,4 +180,29 @@ func TestShippedFileIsShownButForItsExamplesOfSecrets(t *testing.T) {
 	if diff := config.Diff(text, []byte(restored)); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A secret is hidden in whatever way it is written.
+func FuzzMask(f *testing.F) {
+	for _, name := range slices.Sorted(maps.Keys(edits)) {
+		f.Add([]byte(edits[name].before), " #\n'\"x")
+	}
+	f.Add([]byte(withSecrets), "${X}")
+	f.Fuzz(func(t *testing.T, text []byte, secret string) {
+		if shown, err := config.Mask(text, all.Kinds()); err != nil && shown != "" {
+			t.Fatalf("got %q, %v", shown, err)
+		}
+		if strings.Contains(string(text), "Z9") {
+			return
+		}
+		with, err := config.SetConnector(text, "", config.ConnectorEntry{
+			Name: "fuzz", Type: "mailchimp", Settings: map[string]any{"api_key": "Z9" + secret + "Z9", "list_id": "a"},
+		})
+		if err != nil {
+			return
+		}
+		if shown, err := config.Mask(with, all.Kinds()); strings.Contains(shown, "Z9") {
+			t.Fatalf("got %q, %v", shown, err)
+		}
+	})
 }
