@@ -66,7 +66,7 @@ func commands() *cobra.Command {
 	root.AddCommand(
 		upCommand(), ingestCommand(), workerCommand(), checkCommand(),
 		statusCommand(), leadsCommand(), replayCommand(), syncCommand(), planCommand(), failedCommand(), dropCommand(), pauseCommand(), resumeCommand(), readyCommand(), connectorsCommand(), passwordCommand(), benchCommand(), receiveCommand(), versionCommand(),
-		importCommand(), exportCommand(), inboxCommand(), alertsCommand(),
+		importCommand(), exportCommand(), inboxCommand(), alertsCommand(), configCommand(),
 	)
 	return root
 }

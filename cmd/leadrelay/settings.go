@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,7 +30,7 @@ type settings struct {
 }
 
 func (l *live) settings() settings {
-	return settings{l, l.config.Path, config.OpenFile(l.config.Path, filepath.Join(l.config.DataDir, "versions"))}
+	return settings{l, l.config.Path, config.OpenFile(l.config.Path, config.VersionsIn(l.config.DataDir))}
 }
 
 func (s settings) Kinds() []console.Kind { return catalogue() }

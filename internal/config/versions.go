@@ -20,6 +20,9 @@ import (
 // keptVersions is how many versions of a file there are at most.
 const keptVersions = 50
 
+// VersionsIn is the folder of the versions for OpenFile, below a configuration's data_dir.
+func VersionsIn(dataDir string) string { return filepath.Join(dataDir, "config-versions") }
+
 // Version is a text that a configuration file held until somebody replaced it by the program.
 type Version struct {
 	ID       string
