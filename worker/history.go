@@ -15,9 +15,13 @@ func attempt(c *store.Claim, got result) *store.Attempt {
 	if a.Op == "" {
 		a.Op = c.Change.Op // it did not come to a call
 	}
-	personal := c.Change.Lead.Personal()
 	for _, calls := range got.calls {
-		for _, call := range calls.List() {
+		made := calls.List()
+		if len(made) == 0 {
+			continue
+		}
+		personal := c.Change.Lead.Personal()
+		for _, call := range made {
 			a.Calls = append(a.Calls, store.Call{
 				Line: connectors.Redact(call.Line, personal...), Status: call.Status, Began: call.Began, Ms: call.Took.Milliseconds(),
 				Said: connectors.Redact(call.Said, personal...),

@@ -30,14 +30,6 @@ func (l *live) watch() *alerts.Watcher {
 	return l.alerts
 }
 
-// judge wakes who reports refusals.
-func (l *live) judge() {
-	select {
-	case l.judged <- struct{}{}:
-	default:
-	}
-}
-
 // reportRefusals says in the store, for a worker to tell of, that this process does not take a configuration over, again
 // and again until it does or ctx ends: a process that is not heard of has ended.
 func (l *live) reportRefusals(ctx context.Context) {
@@ -47,7 +39,7 @@ func (l *live) reportRefusals(ctx context.Context) {
 	reported := true // by a process of this name, maybe, that has ended
 	for {
 		l.mu.Lock()
-		problem, since := l.problem, l.refused
+		problem, since, turned := l.problem, l.refused, l.turned
 		l.mu.Unlock()
 		writing, cancel := context.WithTimeout(ctx, store.RefusalEvery)
 		var err error
@@ -67,7 +59,7 @@ func (l *live) reportRefusals(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-l.judged:
+		case <-turned:
 		}
 	}
 }

@@ -46,14 +46,6 @@ func historyOf(entries []store.HistoryEntry) []happened {
 	return all
 }
 
-// firstOf is the change that made a lead, which its history has not; nothing where the lead is gone.
-func firstOf(found store.Found) []happened {
-	if found.Deleted {
-		return nil
-	}
-	return []happened{{At: found.Lead.Created, Revision: 1, Op: lead.Create}}
-}
-
 // showHistory prints what happened to a lead, the newest first.
 func showHistory(out io.Writer, history []happened) {
 	if len(history) == 0 {

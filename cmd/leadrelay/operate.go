@@ -113,22 +113,15 @@ push it with its requests, as far as that is kept (the latest 4,096 of each of 3
 					return errors.New("there is no lead with this address")
 				}
 				for _, id := range ids {
-					found, err := s.Get(ctx, id)
-					if err != nil && !errors.Is(err, store.ErrNotFound) {
+					found, history, err := s.GetWithHistory(ctx, id)
+					if errors.Is(err, store.ErrNotFound) {
+						return fmt.Errorf("%s: there is no lead with this id; `leadrelay leads show EMAIL` finds one by its address", id)
+					}
+					if err != nil {
 						return err
 					}
-					history, historyErr := s.History(ctx, id)
-					if historyErr != nil && !errors.Is(historyErr, store.ErrNotFound) {
-						return historyErr
-					}
-					if errors.Is(err, store.ErrNotFound) {
-						if len(history) == 0 {
-							return fmt.Errorf("%s: there is no lead with this id; `leadrelay leads show EMAIL` finds one by its address", id)
-						}
-						found = store.Found{Lead: lead.Lead{ID: id, Revision: history[0].Revision, Updated: history[0].At}, Deleted: true}
-					}
 					within := standing(found)
-					within.History = append(historyOf(history), firstOf(found)...)
+					within.History = historyOf(history)
 					if asJSON {
 						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(within.linked(recordURL)); err != nil {
 							return err

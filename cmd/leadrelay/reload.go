@@ -50,7 +50,6 @@ type live struct {
 	problem string    // why the file is not what it runs by; "": it is
 	refused time.Time // since when there is a problem
 
-	judged chan struct{} // has a value after a reload
 	turned chan struct{} // closed when a reload has ended
 }
 
@@ -59,7 +58,7 @@ func newLive(c *config.Config, s *store.Store, log *slog.Logger, traces *tracing
 	l := &live{
 		load: load, store: s, registry: registry, log: log, config: c, loaded: time.Now(), traces: traces,
 		queues: queues.Monitor(s.Client()),
-		asked:  make(chan os.Signal, 1), judged: make(chan struct{}, 1), turned: make(chan struct{}),
+		asked:  make(chan os.Signal, 1), turned: make(chan struct{}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "leadrelay_config_reloads_total", Help: "Configurations that were to replace the running one, by outcome: taken over or refused.",
 		}, []string{"outcome"}),
@@ -176,7 +175,6 @@ func (l *live) reload() {
 	next, err := l.load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	defer l.judge()
 	defer func() { close(l.turned); l.turned = make(chan struct{}) }()
 	if err != nil {
 		l.refuse(err)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/leadrelay/leadrelay/internal/lead"
 	"github.com/leadrelay/leadrelay/internal/store"
 )
 
@@ -62,22 +61,18 @@ func outcomeOf(o store.Outcome) [2]string {
 
 func (s *site) lead(v *visit) error {
 	id := v.pageID()
-	found, err := s.Store.Get(v.ctx, id)
+	found, history, err := s.Store.GetWithHistory(v.ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		// It may be no lead yet.
 		if _, err := s.Store.Submission(v.ctx, id); err == nil {
 			return v.goTo("/console/inbox/" + id)
-		}
-		if history, err := s.Store.History(v.ctx, id); err == nil && len(history) > 0 {
-			gone := store.Found{Lead: lead.Lead{ID: id, Updated: history[0].At}, Deleted: true}
-			return v.show(http.StatusOK, "lead", page{Title: "Lead", Section: "leads", Data: leadPage{Found: gone, History: history}})
 		}
 		return refusal{http.StatusNotFound, "There is no such lead", "It was deleted, or the id is not quite right. Search for the lead by its address."}
 	}
 	if err != nil {
 		return err
 	}
-	p := leadPage{Found: found}
+	p := leadPage{Found: found, History: history}
 	for _, name := range slices.Sorted(maps.Keys(found.Lead.Custom)) {
 		p.Custom = append(p.Custom, field{name, shown(found.Lead.Custom[name])})
 	}
@@ -94,12 +89,6 @@ func (s *site) lead(v *visit) error {
 			st.Next = at.UTC()
 		}
 		p.Standings = append(p.Standings, st)
-	}
-	if p.History, err = s.Store.History(v.ctx, id); err != nil {
-		return err
-	}
-	if !found.Deleted {
-		p.History = append(p.History, store.HistoryEntry{At: found.Lead.Created, Revision: 1, Op: lead.Create})
 	}
 	return v.show(http.StatusOK, "lead", page{Title: "Lead", Section: "leads", Data: p})
 }

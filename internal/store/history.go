@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,6 +103,28 @@ func (c *Claim) told(verb Verb, now time.Time) string {
 		panic("store: an attempt always encodes: " + err.Error())
 	}
 	return string(text)
+}
+
+// GetWithHistory is Get with what happened to the lead, newest first, down to its creation. Of a lead that is gone Found has
+// what its history tells; ErrNotFound when that tells nothing either.
+func (s *Store) GetWithHistory(ctx context.Context, id string) (Found, []HistoryEntry, error) {
+	found, err := s.Get(ctx, id)
+	gone := errors.Is(err, ErrNotFound)
+	if err != nil && !gone {
+		return Found{}, nil, err
+	}
+	history, err := s.History(ctx, id)
+	switch {
+	case err != nil:
+		return Found{}, nil, err
+	case gone && len(history) == 0:
+		return Found{}, nil, ErrNotFound
+	case gone:
+		found = Found{Lead: lead.Lead{ID: id, Revision: history[0].Revision, Updated: history[0].At}, Deleted: true}
+	case !found.Deleted:
+		history = append(history, HistoryEntry{At: found.Lead.Created, Revision: 1, Op: lead.Create})
+	}
+	return found, history, nil
 }
 
 const historyPage = 512
